@@ -1,0 +1,323 @@
+"""Every schema of the configuration. Hydra composes YAML into these; below the command line only these objects exist.
+
+Cross-field checks stand in `__post_init__`, which runs when the composed config is turned into objects.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from cai_bootstrap.errors import UserError
+
+
+def _require(condition: bool, key: str, value: object, instead: str) -> None:
+    if not condition:
+        raise UserError(f"{key}={value!r} is not valid: write {instead}")
+
+
+class ModelSource(StrEnum):
+    """How a base model is obtained."""
+
+    gguf_package = "gguf_package"
+    path = "path"
+    hub = "hub"
+    tiny_random = "tiny_random"
+
+
+class Quantization(StrEnum):
+    """Number format of the frozen weights while the adapter is trained."""
+
+    none = "none"
+    nf4 = "nf4"
+
+
+class TrainMethod(StrEnum):
+    """Preference-optimisation method; each is one file in `training/`."""
+
+    dpo = "dpo"
+    orpo = "orpo"
+
+
+class SelectionMethod(StrEnum):
+    """How the chosen answer is picked among the candidates."""
+
+    agreement = "agreement"
+    fewshot_logprob = "fewshot_logprob"
+    critic = "critic"
+
+
+@dataclass(kw_only=True)
+class PathsConfig:
+    """Where things are written. A relative root is taken from the working directory."""
+
+    root: str = "."
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """The base model. `path` is for `source=path`; `package` for the index packages; `hub_id` for the hub."""
+
+    name: str
+    source: ModelSource
+    path: str | None = None
+    package: str | None = None
+    sha256: str | None = None
+    hub_id: str | None = None
+    revision: str | None = None
+    licence: str
+    licence_url: str | None = None
+    base: bool = True
+    """False for an instruction-tuned model: its baseline then measures contamination, and tables say so."""
+    sentinels: bool = True
+    """Whether the audit asks for the sentinel completions (a random model cannot pass them)."""
+
+
+@dataclass(kw_only=True)
+class EngineConfig:
+    """What runs the model. `auto` and 0 are filled from the machine's measurement, once a run."""
+
+    name: str = "transformers"
+    in_process: bool = False
+    """Run in this process instead of a child (the tests' tiny models)."""
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int = 0
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.dtype in ("auto", "float32", "bfloat16"), "engine.dtype", self.dtype, "auto, float32 or bfloat16")
+        _require(self.batch_size >= 0, "engine.batch_size", self.batch_size, "a positive number, or 0 to measure")
+        _require(self.threads >= 0, "engine.threads", self.threads, "a positive number, or 0 for all cores")
+
+
+@dataclass(kw_only=True)
+class SamplingConfig:
+    """How tokens are drawn. temperature 0 is greedy."""
+
+    temperature: float
+    top_k: int = 64
+    top_p: float = 0.95
+    max_tokens: int
+
+    def __post_init__(self) -> None:
+        _require(self.temperature >= 0, "temperature", self.temperature, "0 (greedy) or more")
+        _require(self.top_k >= 1, "top_k", self.top_k, "1 or more")
+        _require(0 < self.top_p <= 1, "top_p", self.top_p, "a number in (0, 1]")
+        _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "1 or more")
+
+
+@dataclass(kw_only=True)
+class InstructionsConfig:
+    """The making of instructions, and what filters them."""
+
+    num_instructions: int
+    requests_per_shard: int
+    """Lists continued per shard; each shard sees what the shards before it kept."""
+    min_words: int
+    max_words: int
+    max_share_per_topic: float
+    """Largest share of the wanted number that one opening or one content word may have."""
+    near_duplicate_similarity: float
+    """Jaccard similarity of word shingles from which two instructions count as the same."""
+    min_yield: float
+    """The step fails when fewer than this share of the last shards' candidates is kept."""
+    kind_shares: dict[str, float]
+    sampling: SamplingConfig
+
+    def __post_init__(self) -> None:
+        _require(self.num_instructions >= 1, "num_instructions", self.num_instructions, "1 or more")
+        _require(
+            abs(sum(self.kind_shares.values()) - 1) < 1e-6, "kind_shares", self.kind_shares, "shares that add up to 1"
+        )
+
+
+@dataclass(kw_only=True)
+class ResponsesConfig:
+    """Candidates: few-shot answers and the base model's own zero-shot outputs."""
+
+    num_candidates: int
+    sampling: SamplingConfig
+    zero_shot: SamplingConfig
+    shard_size: int
+
+
+@dataclass(kw_only=True)
+class SelectionConfig:
+    """The choice among candidates. `min_auc` is what calibration asks of a method before it may be used."""
+
+    method: SelectionMethod
+    min_auc: float
+    min_agreement: float
+    """Share of an instruction's candidates that must agree with the chosen one (method `agreement`)."""
+    shard_size: int
+
+
+@dataclass(kw_only=True)
+class PairsConfig:
+    """Preference pairs: the mix of rejected kinds, and limits."""
+
+    rejected_mix: dict[str, float]
+    max_identical_chosen: float
+    """Largest share of pairs that may have the same chosen text."""
+    min_pairs: int
+
+    def __post_init__(self) -> None:
+        _require(
+            abs(sum(self.rejected_mix.values()) - 1) < 1e-6,
+            "pairs.rejected_mix",
+            self.rejected_mix,
+            "shares that add up to 1",
+        )
+
+
+@dataclass(kw_only=True)
+class GateConfig:
+    """What a stage must reach. `override` is a reason; it lets the chain go on and stays visible for ever."""
+
+    min_strict: float
+    max_p_value: float
+    noninferiority_margin: float
+    """The paired 95 % lower bound of trained strict minus few-shot content must lie above minus this."""
+    override: str | None = None
+
+
+@dataclass(kw_only=True)
+class StagePreset:
+    """The numbers of a stage that depend on the preset."""
+
+    num_instructions: int
+    min_pairs: int
+    min_strict: float
+
+
+@dataclass(kw_only=True)
+class StageConfig:
+    """One stage of the curriculum. Its functions are in `stages/<name>.py`, its numbers in `conf/stage/<name>.yaml`."""
+
+    name: str
+    parent: str
+    max_rounds: int = 1
+    presets: dict[str, StagePreset] = field(default_factory=dict)
+    instructions: InstructionsConfig
+    responses: ResponsesConfig
+    selection: SelectionConfig
+    pairs: PairsConfig
+    gate: GateConfig
+
+
+@dataclass(kw_only=True)
+class LoraConfig:
+    """The adapter: rank, scale, and which linear layers carry it."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str = "all-linear"
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """The preference-optimisation step."""
+
+    method: TrainMethod
+    learning_rate: float
+    num_epochs: float
+    batch_size: int
+    """Pairs per optimizer step."""
+    micro_batch_size: int
+    """Pairs per forward pass; must divide batch_size."""
+    beta: float
+    loss_types: list[str]
+    loss_weights: list[float]
+    max_length: int
+    warmup_ratio: float
+    scheduler: str
+    weight_decay: float
+    max_grad_norm: float
+    quantization: Quantization
+    gradient_checkpointing: bool
+    checkpoint_minutes: float
+    checkpoint_steps: int = 0
+    """Also save every so many optimizer steps; 0 means by time only."""
+    lora: LoraConfig
+
+    def __post_init__(self) -> None:
+        _require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "a positive number such as 1e-4")
+        _require(
+            self.batch_size % self.micro_batch_size == 0,
+            "train.micro_batch_size",
+            self.micro_batch_size,
+            f"a divisor of train.batch_size={self.batch_size}",
+        )
+        _require(
+            len(self.loss_types) == len(self.loss_weights),
+            "train.loss_weights",
+            self.loss_weights,
+            f"one weight for each of train.loss_types={self.loss_types}",
+        )
+        _require(
+            0 < self.checkpoint_minutes <= 30, "train.checkpoint_minutes", self.checkpoint_minutes, "0 < minutes <= 30"
+        )
+
+
+@dataclass(kw_only=True)
+class MergeConfig:
+    """Limits of the merge certificate; off limits, the step fails."""
+
+    num_prompts: int = 24
+    max_logit_difference: float = 0.02
+    min_greedy_agreement: float = 0.99
+    max_kl: float = 1e-4
+
+
+@dataclass(kw_only=True)
+class EvalConfig:
+    """How held-out suites are run. Always greedy."""
+
+    split: str = "test"
+    max_tokens: int = 128
+    shard_size: int = 48
+    raw: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self.split in ("dev", "test"), "eval.split", self.split, "dev or test")
+
+
+@dataclass(kw_only=True)
+class Config:
+    """A run: complete, typed, named, and saved with its results."""
+
+    run: str = "default"
+    parent_run: str | None = None
+    seed: int = 1
+    preset: str = "demo"
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    model: ModelConfig
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    stage: StageConfig
+    train: TrainConfig
+    merge: MergeConfig = field(default_factory=MergeConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        ok = bool(self.run) and all(c.isalnum() or c in "-_." for c in self.run) and not self.run.startswith(".")
+        _require(ok, "run", self.run, "letters, digits, '-', '_' and '.' only")
+        _require(self.preset in ("small", "demo", "full"), "preset", self.preset, "small, demo or full")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A JSON-serialisable dict of any schema object (enums become their values)."""
+    return {k: _plain(v) for k, v in dataclasses.asdict(config).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value

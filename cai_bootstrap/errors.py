@@ -1,0 +1,57 @@
+"""Every error that the package raises on purpose. One root; each class is also a standard-library type.
+
+The command line prints `str(error)` as one line and exits with `error.exit_code`: 2 for the user's mistake, 1 for a run
+that failed or a gate that was not passed.
+"""
+
+
+class CaiError(Exception):
+    """Root of all errors raised by this package."""
+
+    exit_code = 1
+
+
+class UserError(CaiError, ValueError):
+    """The user's input is wrong. The message names what was wrong, its value, and what to write instead."""
+
+    exit_code = 2
+
+
+class MissingArtifact(UserError, FileNotFoundError):
+    """Something that a step needs was never made, such as a parent stage that has not passed its gate."""
+
+    def __str__(self) -> str:  # FileNotFoundError would format an errno
+        return str(self.args[0]) if self.args else ""
+
+
+class CorruptArtifact(CaiError, OSError):
+    """A file's content does not match the hash in its manifest. It is never used."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class RunLocked(UserError, BlockingIOError):
+    """Another process holds this run."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class DiskFull(CaiError, OSError):
+    """No space was left for a write. Everything committed before stays valid, and the next call goes on from there."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class StepFailed(CaiError, RuntimeError):
+    """A step could not finish: too low a yield, an audit or a certificate off its limits, a child that died."""
+
+
+class JudgeError(CaiError, RuntimeError):
+    """A judge gave no usable verdict. Counted, never scored."""
+
+
+class GateFailed(CaiError, RuntimeError):
+    """A stage's gate was not passed. The result is recorded; later stages refuse this parent."""
