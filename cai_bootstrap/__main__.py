@@ -1,0 +1,299 @@
+"""The command line: `python -m cai_bootstrap`. The only module that knows Hydra.
+
+Hydra composes and types the configuration; the loop over jobs is ours, since Hydra's own multirun knows neither that a
+failed gate stops the later stages of its run, nor that a mistake in the command should stop everything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cai_bootstrap import __version__
+from cai_bootstrap.commands import Request, did_you_mean, expected, help_text, not_available, parse
+from cai_bootstrap.config import Config, ModelSource
+from cai_bootstrap.errors import CaiError, DiskFull, MissingArtifact, UserError
+from cai_bootstrap.resources import resource
+from cai_bootstrap.store.provenance import digest
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line, gives its exit code: 0 done, 1 failed gate or run, 2 user's mistake, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        text = f"cai_bootstrap {__version__}\n" if words == ["--version"] else help_text(words)
+        if text is not None:
+            sys.stdout.write(text)
+            return 0
+        return dispatch(words)
+    except CaiError as error:
+        return complain(error)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def complain(error: CaiError) -> int:
+    """Prints an error as one line on stderr and gives its exit code."""
+    print(f"cai_bootstrap: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    return error.exit_code
+
+
+def dispatch(words: list[str]) -> int:
+    """Does what the words ask for. Everything heavy is imported inside the branch that needs it."""
+    from cai_bootstrap.stages import AVAILABLE, CURRICULUM
+
+    request = parse(words, CURRICULUM, AVAILABLE)
+    if request.verb == "plan":
+        request.stages = request.stages or list(CURRICULUM)
+    elif request.verb in ("status", "doctor"):  # neither belongs to a stage; the first real one completes their config
+        request.stages = request.stages or ["explicit"]
+    later = [stage for stage in request.stages if stage not in AVAILABLE]
+    # Every job is composed before the first one runs: a mistake in the tenth must not cost nine runs.
+    chains = [
+        [compose_job(stage, overrides, name_suffix) for stage in request.stages if stage in AVAILABLE]
+        for overrides, name_suffix in jobs(request)
+    ]
+    configs = list(itertools.chain(*chains))
+    if request.show_config:
+        print("---\n".join(as_yaml(config) for config in configs), end="")
+        return 0
+    if request.verb != "run":
+        if configs:
+            print(answer(request, configs).rstrip("\n"))
+        for stage in later:
+            print(f"stage {CURRICULUM.index(stage)} {stage}: not available yet")
+        return 0
+    code = max(run_chain(chain, num_chains=len(chains)) for chain in chains)
+    if later and code == 0:
+        raise not_available(later[0], CURRICULUM, AVAILABLE)
+    return code
+
+
+def answer(request: Request, configs: list[Config]) -> str:
+    """What a verb other than a run prints. Raises what the verb raises."""
+    if request.verb == "status":
+        from cai_bootstrap.report.status import status
+
+        only = configs[0].run if any(word.startswith("run=") for word in request.overrides) else None
+        return status(Path(configs[0].paths.root), run=only, as_json=request.as_json)
+    if request.verb == "doctor":
+        from cai_bootstrap.report.doctor import doctor
+
+        return doctor(configs[0], request.as_json)
+    from cai_bootstrap import pipeline
+
+    if request.verb == "export":
+        return pipeline.export(configs[0], str(request.target))
+    return pipeline.plan(configs)
+
+
+def run_chain(chain: list[Config], num_chains: int) -> int:
+    """Runs one run's stages in order until one fails, and gives the exit code.
+
+    Among several chains a failed run is told and its code given back, so that the others go on; the user's mistakes and
+    a full disk hold for all of them and are raised.
+    """
+    from cai_bootstrap import pipeline
+
+    for config in chain:
+        if num_chains > 1:
+            print(f"run={config.run} stage={config.stage.name}", flush=True)
+        try:
+            code = pipeline.run_stage(config)
+        except CaiError as error:
+            if num_chains == 1 or isinstance(error, UserError | DiskFull):
+                raise
+            code = complain(error)
+        if code != 0:
+            return code
+    return 0
+
+
+def jobs(request: Request) -> Iterator[tuple[list[str], str]]:
+    """Each combination's plain overrides, and what a multirun adds to its run's name.
+
+    The addition is the digest of the overrides other than `stage` (and than `run` and `paths.root`, which say where,
+    not what), so the same sweep typed again finds its runs. Without such overrides it is empty: `-m stage=1,2` belongs
+    to the same run as `stage=1`.
+    """
+    parsed = [parse_override(text) for text in request.overrides]
+    if not request.multirun:
+        for text, override in zip(request.overrides, parsed, strict=True):
+            if override.is_sweep_override():
+                raise UserError(f"{text} has several values: add -m to run each, or write key=[a,b] for a list")
+        yield request.overrides, ""
+        return
+    choices = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if override.is_sweep_override()
+        else [text]
+        for text, override in zip(request.overrides, parsed, strict=True)
+    ]
+    for combination in itertools.product(*choices):
+        values = {o.get_key_element(): o.get_value_element_as_str() for o in map(parse_override, combination)}
+        values = {key: value for key, value in values.items() if key not in ("run", "paths.root")}
+        yield list(combination), f"-{digest(values)[:8]}" if values else ""
+
+
+def parse_override(text: str) -> Override:
+    """One `key=value`, read by Hydra's grammar. Raises UserError when it cannot be read, or does not set a key."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ValueType
+    from hydra.errors import HydraException
+
+    key, _, value = text.partition("=")
+    if text[0] in "+~" or "@" in key or not key:
+        raise UserError(f"{text} is not valid: keys can be set, not added, removed or moved; write key=value")
+    if key.partition(".")[0].partition("/")[0] == "hydra":
+        raise UserError(f"{text} has no effect here: paths.root=DIR says where things are written; use -m to sweep")
+    try:
+        override: Override = OverridesParser.create().parse_override(text)
+        kind = override.value_type
+    except HydraException:
+        raise UserError(f"{text} cannot be read: put the value in quotes, {key}='\"{value}\"'") from None
+    if kind in (ValueType.GLOB_CHOICE_SWEEP, ValueType.INTERVAL_SWEEP):
+        raise UserError(f"{text} names no finite list of values: write {key}=a,b,c or {key}=range(1,4)")
+    return override
+
+
+def compose_job(stage: str, overrides: list[str], name_suffix: str) -> Config:
+    """The checked configuration of one stage of one run. Raises UserError, before anything heavy is imported."""
+    config = to_config(compose([f"stage={stage}", *overrides]))
+    check_model_path(config)
+    return dataclasses.replace(config, run=config.run + name_suffix)
+
+
+def compose(overrides: list[str]) -> DictConfig:
+    """The configuration that Hydra composes from `conf/`, typed by the schema. Raises UserError, with what to write."""
+    import hydra
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    conf = resource("conf")
+    check_groups(overrides, conf)
+    ConfigStore.instance().store(name="config_schema", node=Config)
+    try:
+        with hydra.initialize_config_dir(str(conf), version_base="1.3", job_name="cai_bootstrap"):
+            return hydra.compose("config", overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        groups = [text for text in overrides if text.partition("=")[0] in group_options(conf)]
+        if groups != overrides:
+            check_keys([text for text in overrides if text not in groups], groups)
+        raise UserError(f"conf/ does not compose: {first_line(error.__cause__ or error)}") from None
+
+
+def group_options(conf: Path) -> dict[str, list[str]]:
+    """Every group of `conf/` with the names of its options."""
+    groups = {path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in conf.iterdir() if path.is_dir()}
+    return {group: options for group, options in groups.items() if options}
+
+
+def check_groups(overrides: list[str], conf: Path) -> None:
+    """Raises UserError for a group option that does not exist."""
+    groups = group_options(conf)
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key in groups and value not in groups[key]:
+            options = ", ".join(groups[key])
+            raise UserError(f"{text} does not exist{did_you_mean(value, groups[key])}; write one of {options}")
+
+
+def check_keys(overrides: list[str], groups: list[str]) -> None:
+    """Finds the override that does not fit the schema, by setting one at a time, and raises UserError for it."""
+    import hydra
+    from hydra.errors import HydraException
+
+    with hydra.initialize_config_dir(str(resource("conf")), version_base="1.3", job_name="cai_bootstrap"):
+        keys = list(leaf_keys(hydra.compose("config", groups)))
+        for text in overrides:
+            key, _, value = text.partition("=")
+            if key not in keys:
+                inside = [known for known in keys if known.startswith(f"{key}.")]
+                if inside:
+                    raise UserError(f"{text} is not valid: {key} is a block; set one of {', '.join(inside)}")
+                near = did_you_mean(key, keys)
+                raise UserError(f"{text}: there is no key {key}{near}; stage=1 --cfg job lists them")
+            try:
+                hydra.compose("config", [*groups, text])
+            except HydraException:
+                raise UserError(f"{key}={value!r} is not valid: write {expected(Config, key)}") from None
+
+
+def leaf_keys(config: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted keys of a composed configuration's values; a list is one value."""
+    from omegaconf import DictConfig
+
+    for key in config:
+        name = f"{prefix}{key}"
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            yield from leaf_keys(node, f"{name}.")
+        else:
+            yield name
+
+
+def to_config(composed: DictConfig) -> Config:
+    """Plain objects from a composed configuration. Raises UserError for a missing value or one that a check refuses."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    presets = list(composed.stage.presets)
+    if composed.preset not in presets:
+        near = did_you_mean(composed.preset, presets)
+        raise UserError(f"preset={composed.preset} does not exist{near}; write one of {', '.join(presets)}")
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise UserError(f"{missing[0]} is missing: write {missing[0]}=VALUE")
+    try:
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        raise UserError(f"the configuration is not valid: {first_line(error)}") from None
+    assert isinstance(config, Config)
+    return config
+
+
+def check_model_path(config: Config) -> None:
+    """Raises when the model's path is missing, is not there, or has no effect."""
+    model = config.model
+    if model.source is not ModelSource.path:
+        if model.path is not None:
+            raise UserError(f"model.path={model.path} has no effect with model={model.name}: write model=path as well")
+        return
+    if model.path is None:
+        raise UserError("model.path is missing: write model=path model.path=DIR")
+    path = Path(model.path)
+    wanted = "write a folder with config.json and safetensors, or a .gguf file"
+    if not path.exists():
+        raise MissingArtifact(f"model.path={model.path} does not exist: {wanted}")
+    if not (path.is_file() and path.suffix == ".gguf") and not (path / "config.json").is_file():
+        raise UserError(f"model.path={model.path} holds no model: {wanted}")
+
+
+def as_yaml(config: Config) -> str:
+    """A configuration as YAML, as `--cfg job` prints it."""
+    from omegaconf import OmegaConf
+
+    from cai_bootstrap.config import to_dict
+
+    return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, without the hints that follow it."""
+    return str(error).strip().partition("\n")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

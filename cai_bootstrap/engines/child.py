@@ -1,0 +1,170 @@
+"""Heavy work in a child process that dies with its parent and gives its memory back when it ends.
+
+The child holds one object (an engine, or nothing) and answers calls over a pipe. It never writes the store. Progress comes
+back as messages between a call and its answer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
+from cai_bootstrap.errors import CaiError, StepFailed
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ask the kernel for SIGKILL when the parent ends (Linux); elsewhere a thread watches the parent's id."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before the call
+            os._exit(1)
+        return
+
+    def watch() -> None:
+        waiting = threading.Event()
+        while not waiting.wait(1.0):
+            if os.getppid() != parent:
+                os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _serve(connection: Connection, parent: int, build: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    _die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    try:
+        target = build(**arguments)
+    except CaiError as error:
+        connection.send(("error", error))
+        return
+    except Exception as error:  # the parent raises it; nothing is swallowed
+        connection.send(("error", StepFailed(f"the child could not start: {type(error).__name__}: {error}")))
+        raise
+    connection.send(("ready", None))
+    while True:
+        try:
+            name, args, kwargs, wants_progress = connection.recv()
+        except EOFError:
+            return
+        if name is None:
+            return
+        try:
+            if wants_progress:
+                kwargs["on_done"] = lambda done: connection.send(("progress", done))
+            value = getattr(target, name)
+            connection.send(("value", value(*args, **kwargs) if callable(value) else value))
+        except CaiError as error:
+            connection.send(("error", error))
+        except Exception as error:  # as above
+            connection.send(("error", StepFailed(f"{name} failed in the child: {type(error).__name__}: {error}")))
+            raise
+
+
+class Child:
+    """A process that built `build(**arguments)` and answers calls on it.
+
+    Raises the builder's own CaiError, or StepFailed when the process ended unexpectedly (killed, out of memory).
+    """
+
+    def __init__(self, build: Callable[..., Any], arguments: dict[str, Any]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        # Library threads are set by the engine; a child must not inherit a fork server's choices.
+        self._process = context.Process(target=_serve, args=(theirs, os.getpid(), build, arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._receive(None)
+
+    def call(self, name: str, *args: Any, on_done: OnDone | None = None, **kwargs: Any) -> Any:
+        """The result of `target.name(*args, **kwargs)` in the child."""
+        try:
+            self._connection.send((name, args, kwargs, on_done is not None))
+        except (BrokenPipeError, OSError) as error:
+            raise self._ended() from error
+        return self._receive(on_done)
+
+    def close(self) -> None:
+        """End the process; its memory is free when this returns."""
+        if self._process.is_alive():
+            try:
+                self._connection.send((None, (), {}, False))
+            except (BrokenPipeError, OSError):
+                pass  # it is ending already, which is what is asked for
+            self._process.join(timeout=10)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+        self._connection.close()
+
+    def _receive(self, on_done: OnDone | None) -> Any:
+        while True:
+            try:
+                kind, value = self._connection.recv()
+            except (EOFError, ConnectionResetError) as error:
+                raise self._ended() from error
+            if kind == "progress":
+                if on_done is not None:
+                    on_done(value)
+            elif kind == "error":
+                raise value
+            else:
+                return value
+
+    def _ended(self) -> StepFailed:
+        self._process.join(timeout=10)
+        code = self._process.exitcode
+        why = "killed, most likely for want of memory" if code == -signal.SIGKILL else f"exit code {code}"
+        return StepFailed(f"the child process ended unexpectedly ({why}); run the same command again to go on")
+
+
+class ChildEngine:
+    """The engine protocol, spoken to an engine in a child."""
+
+    def __init__(self, build: Callable[..., Any], arguments: dict[str, Any]) -> None:
+        self._child = Child(build, arguments)
+
+    @property
+    def description(self) -> dict[str, str | int | float]:
+        """The child engine's description."""
+        value: dict[str, str | int | float] = self._child.call("description")
+        return value
+
+    def encode(self, text: str) -> list[int]:
+        """See the protocol."""
+        value: list[int] = self._child.call("encode", text)
+        return value
+
+    def generate(self, requests: Sequence[GenerationRequest], on_done: OnDone | None = None) -> list[Generation]:
+        """See the protocol."""
+        value: list[Generation] = self._child.call("generate", list(requests), on_done=on_done)
+        return value
+
+    def choice_logprobs(
+        self, prompts: Sequence[str], choices: Sequence[str], on_done: OnDone | None = None
+    ) -> list[tuple[float, ...]]:
+        """See the protocol."""
+        value: list[tuple[float, ...]] = self._child.call(
+            "choice_logprobs", list(prompts), list(choices), on_done=on_done
+        )
+        return value
+
+    def completion_logprobs(
+        self, pairs: Sequence[tuple[str, str]], on_done: OnDone | None = None
+    ) -> list[tuple[float, int]]:
+        """See the protocol."""
+        value: list[tuple[float, int]] = self._child.call("completion_logprobs", list(pairs), on_done=on_done)
+        return value
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.close()

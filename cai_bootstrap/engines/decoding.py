@@ -1,0 +1,204 @@
+"""The decoding loop: rows leave when they finish, waiting requests take their places, one prefix is shared by all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from cai_bootstrap.engines.attention import SlotCache
+from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
+from cai_bootstrap.records import FinishReason
+
+_MIN_PREFIX = 8
+"""Sharing pays from a few tokens on; below that the second matrix product costs more than it saves."""
+
+
+@dataclass
+class _Row:
+    index: int
+    request: GenerationRequest
+    suffix: list[int]
+    num_prompt_tokens: int
+    uniforms: np.ndarray
+    tokens: list[int] = field(default_factory=list)
+    logprob: float = 0.0
+
+
+def shared_prefix_length(prompts: Sequence[Sequence[int]]) -> int:
+    """Number of leading ids that all prompts share, leaving each at least one id of its own."""
+    if len(prompts) < 2:
+        return 0
+    low, high = min(prompts), max(prompts)  # the extremes in lexical order share what all share
+    length = min(min(len(p) for p in prompts) - 1, len(low), len(high))
+    same = next((i for i in range(length) if low[i] != high[i]), length)
+    return same if same >= _MIN_PREFIX else 0
+
+
+def forward_prefix(model: PreTrainedModel, ids: Sequence[int], num_layers: int) -> SlotCache:
+    """A cache whose shared prefix holds `ids`."""
+    cache = SlotCache(num_layers)
+    if ids:
+        device = model.device
+        cache.reserve(1, len(ids))
+        first = torch.zeros(1, dtype=torch.long, device=device)
+        positions = cache.begin(first, first, len(ids))
+        tokens = torch.tensor([list(ids)], device=device)
+        model.base_model(input_ids=tokens, position_ids=positions, use_cache=False, slot_cache=cache)
+        cache.prefix = [(k[0].contiguous(), v[0].contiguous()) for k, v in (held for held in cache.rows if held)]
+        cache.prefix_length = len(ids)
+    return cache
+
+
+def pad(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> torch.Tensor:
+    """Right-padded ids, (rows, longest)."""
+    width = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], device=device)
+
+
+class Decoder:
+    """Continues prompts (already token ids) with one model."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, eos_ids: frozenset[int]) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.eos_ids = eos_ids
+        self.num_layers = int(model.config.get_text_config().num_hidden_layers)
+
+    @torch.inference_mode()
+    def run(
+        self,
+        prompts: Sequence[list[int]],
+        requests: Sequence[GenerationRequest],
+        num_slots: int,
+        on_done: OnDone | None = None,
+    ) -> list[Generation]:
+        """One Generation per request, in order."""
+        results: list[Generation | None] = [None] * len(requests)
+        prefix = shared_prefix_length(prompts)
+        cache = forward_prefix(self.model, prompts[0][:prefix] if prompts else [], self.num_layers)
+        waiting = [
+            _Row(i, r, p[prefix:], len(p), np.random.default_rng(r.seed).random(r.max_tokens))
+            for i, (p, r) in enumerate(zip(prompts, requests, strict=True))
+        ]
+        # Longest first: rows prefilled together are alike in length, and the long ones do not end up alone at the end.
+        waiting.sort(key=lambda row: (-len(row.suffix), -row.request.max_tokens, row.index))
+        num_slots = min(num_slots, len(waiting))
+        cache.reserve(num_slots, max((len(r.suffix) + r.request.max_tokens for r in waiting), default=0))
+        active: list[_Row] = []
+        done = 0
+        while waiting or active:
+            free = num_slots - len(active)
+            if waiting and (free >= max(1, num_slots // 4) or not active):
+                new, waiting = waiting[:free], waiting[free:]
+                logits = self._prefill(cache, new, first_slot=len(active))
+                active += new
+                pending = new
+            else:
+                logits = self._step(cache, active)
+                pending = active
+            finished = self._accept(pending, logits)
+            for row, finish, text in finished:
+                results[row.index] = Generation(
+                    text=text,
+                    token_ids=tuple(row.tokens),
+                    finish=finish,
+                    logprob=row.logprob,
+                    num_prompt_tokens=row.num_prompt_tokens,
+                )
+                slot = active.index(row)
+                last = active.pop()
+                if last is not row:  # keep the active rows in the first slots
+                    cache.move(len(active), slot)
+                    active[slot] = last
+            if finished:
+                done += len(finished)
+                if on_done is not None:
+                    on_done(done)
+        return [result for result in results if result is not None]
+
+    def _prefill(self, cache: SlotCache, rows: list[_Row], first_slot: int) -> torch.Tensor:
+        device = self.model.device
+        ids = pad([row.suffix for row in rows], 0, device)
+        slots = torch.arange(first_slot, first_slot + len(rows), device=device)
+        positions = cache.begin(slots, torch.zeros_like(slots), ids.shape[1])
+        hidden = self._hidden(ids, positions, cache)
+        last = torch.tensor([len(row.suffix) - 1 for row in rows], device=device)
+        return self._logits(hidden[torch.arange(len(rows), device=device), last])
+
+    def _step(self, cache: SlotCache, rows: list[_Row]) -> torch.Tensor:
+        device = self.model.device
+        ids = torch.tensor([[row.tokens[-1]] for row in rows], device=device)
+        starts = torch.tensor([len(row.suffix) + len(row.tokens) - 1 for row in rows], device=device)
+        positions = cache.begin(torch.arange(len(rows), device=device), starts, 1)
+        return self._logits(self._hidden(ids, positions, cache)[:, 0])
+
+    def _hidden(self, ids: torch.Tensor, positions: torch.Tensor, cache: SlotCache) -> torch.Tensor:
+        output = self.model.base_model(input_ids=ids, position_ids=positions, use_cache=False, slot_cache=cache)
+        hidden: torch.Tensor = output.last_hidden_state
+        return hidden
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return head_logits(self.model, hidden)
+
+    def _accept(self, rows: list[_Row], logits: torch.Tensor) -> list[tuple[_Row, FinishReason, str]]:
+        """Draw one token for each row; returns those that are finished with the reason and the text."""
+        normaliser = torch.logsumexp(logits, dim=-1)
+        num_kept = min(max((r.request.top_k if r.request.temperature > 0 else 1) for r in rows), logits.shape[-1])
+        values, indices = torch.topk(logits, num_kept, dim=-1)
+        kept_values, kept_indices = values.cpu().numpy().astype(np.float64), indices.cpu().numpy()
+        logprobs = (values - normaliser[:, None]).cpu().numpy()
+        finished: list[tuple[_Row, FinishReason, str]] = []
+        for i, row in enumerate(rows):
+            choice = _draw(kept_values[i], row.request, row.uniforms[len(row.tokens)])
+            token = int(kept_indices[i, choice])
+            row.tokens.append(token)
+            row.logprob += float(logprobs[i, choice])
+            if token in self.eos_ids:
+                finished.append((row, "eos", self._text(row.tokens[:-1])))
+                continue
+            stopped = self._stopped(row)
+            if stopped is not None:
+                finished.append((row, "stop", stopped))
+            elif len(row.tokens) >= row.request.max_tokens:
+                finished.append((row, "length", self._text(row.tokens)))
+        return finished
+
+    def _stopped(self, row: _Row) -> str | None:
+        """The text before the first stop string, if one is there. Leading white space is no place for a stop."""
+        if not row.request.stop:
+            return None
+        text = self._text(row.tokens)
+        lead = len(text) - len(text.lstrip())
+        hits = [at for stop in row.request.stop if (at := text.find(stop, lead)) >= 0]
+        return text[: min(hits)] if hits else None
+
+    def _text(self, tokens: list[int]) -> str:
+        text = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return str(text)
+
+
+def head_logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
+    """Next-token logits in fp32, (rows, vocabulary), from last hidden states (rows, hidden)."""
+    config = model.config.get_text_config()
+    weight = model.get_output_embeddings().weight
+    # On a CPU, weight @ hidden.T runs 1.3 to 1.5 times as fast as hidden @ weight.T at decoding's row counts.
+    logits = (weight @ hidden.T).T if hidden.device.type == "cpu" else hidden @ weight.T
+    logits = logits.float().contiguous()
+    softcap = getattr(config, "final_logit_softcapping", None)
+    return torch.tanh(logits / softcap) * softcap if softcap else logits
+
+
+def _draw(values: np.ndarray, request: GenerationRequest, uniform: float) -> int:
+    """Index into `values` (descending logits): greedy, or temperature, then top-k, then top-p, by inverse CDF."""
+    if request.temperature == 0:
+        return 0
+    scaled = values[: request.top_k] / request.temperature
+    weights = np.exp(scaled - scaled[0])
+    weights /= weights.sum()
+    cumulative = np.cumsum(weights)
+    kept = int(np.searchsorted(cumulative, request.top_p)) + 1
+    return min(int(np.searchsorted(cumulative[:kept], uniform * cumulative[min(kept, len(cumulative)) - 1])), kept - 1)

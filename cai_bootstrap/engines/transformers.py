@@ -1,0 +1,172 @@
+"""`engine=transformers`: a safetensors model loaded by transformers, with this package's own decoding loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from cai_bootstrap.engines import attention
+from cai_bootstrap.engines.decoding import Decoder, forward_prefix, head_logits, pad, shared_prefix_length
+from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
+from cai_bootstrap.errors import UserError
+
+_UNSUPPORTED_SCALES = ("logits_scaling", "logit_scale", "lm_head_multiplier", "output_multiplier")
+_SCORE_TOKENS = 4096
+"""Tokens scored in one forward pass; bounds the activations."""
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in `folder`; no remote code."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    return tokenizer
+
+
+def load_model(folder: Path, *, device: str, dtype: str, attention_name: str) -> PreTrainedModel:
+    """The model in `folder` in evaluation mode; safetensors only, no remote code."""
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        str(folder),
+        dtype=getattr(torch, dtype),
+        attn_implementation=attention_name,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    return model.to(device).eval()  # type: ignore[arg-type]
+
+
+def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Every id that ends a text, from the generation config and the tokenizer."""
+    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in [*ids, tokenizer.eos_token_id] if isinstance(i, int))
+
+
+class TransformersEngine:
+    """A model in this process. Use `engines.start` to get one in a child."""
+
+    def __init__(self, folder: Path, *, device: str, dtype: str, batch_size: int, threads: int) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self.tokenizer = load_tokenizer(folder)
+        self.model = load_model(folder, device=device, dtype=dtype, attention_name=attention.NAME)
+        config = self.model.config.get_text_config()
+        scaled = [name for name in _UNSUPPORTED_SCALES if getattr(config, name, None) not in (None, 1.0)]
+        if scaled:
+            raise UserError(
+                f"model type {config.model_type!r} scales its logits ({', '.join(scaled)}), which engine=transformers "
+                "does not apply: use a model without it, such as model=gemma-3-270m"
+            )
+        self.batch_size = batch_size
+        self.context = int(config.max_position_embeddings)
+        self.decoder = Decoder(self.model, self.tokenizer, eos_token_ids(self.model, self.tokenizer))
+        self.dtype = dtype
+
+    @property
+    def description(self) -> dict[str, str | int | float]:
+        """What ran, for the manifest."""
+        return {
+            "engine": "transformers",
+            "dtype": self.dtype,
+            "device": str(self.model.device),
+            "batch_size": self.batch_size,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "pid": os.getpid(),
+        }
+
+    def encode(self, text: str) -> list[int]:
+        """Prompt ids with exactly one BOS in front, where the model has a BOS."""
+        ids = self.encode_continuation(text)
+        bos = self.tokenizer.bos_token_id
+        return ids if bos is None else [int(bos), *ids]
+
+    def encode_continuation(self, text: str) -> list[int]:
+        """Ids of a text that follows another one: no BOS, and special tokens inside the text are plain characters."""
+        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [int(i) for i in ids]
+
+    def generate(self, requests: Sequence[GenerationRequest], on_done: OnDone | None = None) -> list[Generation]:
+        """Continue each prompt; see the protocol."""
+        prompts = [self.encode(request.prompt) for request in requests]
+        for ids, request in zip(prompts, requests, strict=True):
+            self._fits(len(ids) + request.max_tokens, request.prompt)
+        return self.decoder.run(prompts, requests, self.batch_size, on_done)
+
+    @torch.inference_mode()
+    def choice_logprobs(
+        self, prompts: Sequence[str], choices: Sequence[str], on_done: OnDone | None = None
+    ) -> list[tuple[float, ...]]:
+        """Log-probability of each choice's first token after each prompt."""
+        firsts = [self.encode_continuation(choice)[0] for choice in choices]
+        if len(set(firsts)) != len(firsts):
+            raise UserError(f"choices {list(choices)!r} begin with the same token: write choices that differ at once")
+        wanted = torch.tensor(firsts, device=self.model.device)
+        results: dict[int, tuple[float, ...]] = {}
+        for indices, hidden, lengths in self._forward([self.encode(p) for p in prompts], on_done):
+            last = hidden[torch.arange(len(indices), device=hidden.device), lengths - 1]
+            logprobs = torch.log_softmax(head_logits(self.model, last), dim=-1)[:, wanted]
+            for index, row in zip(indices, logprobs.tolist(), strict=True):
+                results[index] = tuple(row)
+        return [results[i] for i in range(len(prompts))]
+
+    @torch.inference_mode()
+    def completion_logprobs(
+        self, pairs: Sequence[tuple[str, str]], on_done: OnDone | None = None
+    ) -> list[tuple[float, int]]:
+        """Sum of the completion tokens' log-probabilities after the prompt, and their number."""
+        completions = [self.encode_continuation(completion) for _, completion in pairs]
+        prompts = [self.encode(prompt) for prompt, _ in pairs]
+        full = [p + c for p, c in zip(prompts, completions, strict=True)]
+        # The hidden state that predicts a completion's first token must be among the row's own.
+        limit = min((len(p) for p in prompts), default=1) - 1
+        results: dict[int, tuple[float, int]] = {}
+        for indices, hidden, lengths in self._forward(full, on_done, limit):
+            for row, index in enumerate(indices):
+                ids, end = completions[index], int(lengths[row])
+                logits = head_logits(self.model, hidden[row, end - len(ids) - 1 : end - 1])
+                picked = torch.log_softmax(logits, dim=-1).gather(1, torch.tensor(ids, device=logits.device)[:, None])
+                results[index] = (float(picked.sum()), len(ids))
+        return [results[i] for i in range(len(pairs))]
+
+    def close(self) -> None:
+        """Drop the model."""
+        del self.model, self.decoder
+
+    def _fits(self, num_tokens: int, text: str) -> None:
+        if num_tokens > self.context:
+            raise UserError(
+                f"a prompt needs {num_tokens} tokens, the model's context is {self.context}: shorten it or lower "
+                f"max_tokens; it begins {text[:60]!r}"
+            )
+
+    def _forward(
+        self, sequences: list[list[int]], on_done: OnDone | None, prefix_limit: int | None = None
+    ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+        """Yield (indices, last hidden states (rows, width, hidden), own lengths) in batches of like length."""
+        if not sequences:
+            return
+        prefix = shared_prefix_length(sequences)
+        prefix = prefix if prefix_limit is None else min(prefix, prefix_limit)
+        cache = forward_prefix(self.model, sequences[0][:prefix], self.decoder.num_layers)
+        order = sorted(range(len(sequences)), key=lambda i: (-len(sequences[i]), i))
+        device, done = self.model.device, 0
+        while order:
+            width = len(sequences[order[0]]) - prefix
+            count = max(1, min(_SCORE_TOKENS // width, len(order)))
+            indices, order = order[:count], order[count:]
+            rows = [sequences[i][prefix:] for i in indices]
+            cache.reserve(count, width)
+            slots = torch.arange(count, device=device)
+            ids = pad(rows, 0, device)
+            positions = cache.begin(slots, torch.zeros_like(slots), width)
+            output = self.model.base_model(input_ids=ids, position_ids=positions, use_cache=False, slot_cache=cache)
+            yield indices, output.last_hidden_state, torch.tensor([len(r) for r in rows], device=device)
+            done += count
+            if on_done is not None:
+                on_done(done)

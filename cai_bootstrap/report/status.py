@@ -1,0 +1,157 @@
+"""Every run on disk: its stages, gates and strict rates, and the command to run next. Reads only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cai_bootstrap.errors import CorruptArtifact, MissingArtifact, UserError
+from cai_bootstrap.records import GateResult
+from cai_bootstrap.stages import AVAILABLE, CURRICULUM
+from cai_bootstrap.store.artifacts import Store
+from cai_bootstrap.store.run import read_run
+
+GATE_STEP, GATE_FILE = "gate", "gate.json"
+STRICT_CHECK = "trained strict"
+"""The gate's check that carries the strict rate with its interval."""
+_COLUMNS = ("run", "stage", "steps", "last step", "gate", "strict [95 %]", "needed")
+
+
+def status(root: Path, *, run: str | None = None, as_json: bool = False) -> str:
+    """The state of every run under `root`, or of the one named, as a table with what to run next, or as JSON.
+
+    Rates are shares in JSON and per cent in the table. UserError for a named run that does not exist. A run or gate
+    that cannot be read is shown with the reason (`error`) and does not hide the others.
+    """
+    names = sorted(path.parent.name for path in (root / "data" / "runs").glob("*/run.json"))
+    if run is not None:
+        if run not in names:
+            raise UserError(f"run={run} does not exist under {root}: runs are {', '.join(names) or 'none yet'}")
+        names = [run]
+    runs = [_describe_run(root, name) for name in names]
+    if as_json:
+        return json.dumps({"root": str(root.resolve()), "runs": runs}, indent=2, ensure_ascii=False)
+    if not runs:
+        return f"no runs under {root.resolve()} yet; start one with: {_command(root, 'default', CURRICULUM[1])}"
+    return _as_text(runs)
+
+
+def _describe_run(root: Path, name: str) -> dict[str, Any]:
+    try:
+        state = read_run(root, name)
+    except CorruptArtifact as error:
+        return {"name": name, "created_at": None, "stages": [], "next": None, "error": str(error)}
+    assert state is not None  # its run.json was just listed
+    order = {stage: number for number, stage in enumerate(CURRICULUM)}
+    held = sorted(state["stages"].items(), key=lambda entry: order.get(entry[0], len(order)))
+    stages = [_describe_stage(root, stage, entry) for stage, entry in held]
+    return {
+        "name": name,
+        "created_at": state.get("created_at"),
+        "stages": stages,
+        "next": _next(root, name, stages),
+        "error": None,
+    }
+
+
+def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, Any]:
+    gate, checks, error = entry.get("gate"), [], None
+    if gate is not None:
+        try:
+            artifact = Store(root).find(stage, GATE_STEP, gate["digest"])
+            if artifact is None:
+                error = "the gate's artifact is gone: run the stage again"
+            else:
+                checks = GateResult.from_row(artifact.json(GATE_FILE)).checks
+        except (CorruptArtifact, MissingArtifact) as problem:
+            error = str(problem)
+        except (TypeError, ValueError) as problem:
+            error = f"{GATE_FILE} is no gate's result ({problem}): run the stage again"
+    strict = next((check for check in checks if check["name"] == STRICT_CHECK), None)
+    return {
+        "stage": stage,
+        "steps": list(entry["steps"]),
+        "skipped": bool(entry.get("skipped")),
+        "gate": gate,
+        "strict": None if strict is None else {key: strict[key] for key in ("value", "low", "high", "threshold")},
+        "checks": checks,
+        "warnings": list(entry.get("warnings", [])),
+        "error": error,
+    }
+
+
+def _next(root: Path, run: str, stages: Sequence[dict[str, Any]]) -> str:
+    """What to do next with a run, as a command, with a reason where it is not simply the next stage."""
+    held = {stage["stage"]: stage for stage in stages}
+    for name in AVAILABLE:
+        command = _command(root, run, name)
+        if name not in held:
+            # Stage 0 runs with the stage after it, which is what people want.
+            return command if name != CURRICULUM[0] else _command(root, run, CURRICULUM[1])
+        stage = held[name]
+        gate = stage["gate"]
+        if stage["error"] is not None or not (gate or stage["skipped"]):
+            return command
+        if gate and not (gate["passed"] or gate.get("override") or stage["skipped"]):
+            return f"{command} stage.max_rounds=2  (the gate was not passed: add data and train again)"
+    last = held[AVAILABLE[-1]]
+    later = ", ".join(CURRICULUM[len(AVAILABLE) :])
+    if last["skipped"]:
+        return f"nothing: the base model has no gap that {AVAILABLE[-1]} could close ({later}: not available yet)"
+    return f"{_command(root, run, AVAILABLE[-1], verb='export DIR ')}  (all done; {later}: not available yet)"
+
+
+def _command(root: Path, run: str, stage: str, verb: str = "") -> str:
+    command = f"python -m cai_bootstrap {verb}stage={stage}"
+    if run != "default":
+        command += f" run={run}"
+    return command if root.resolve() == Path.cwd() else f"{command} paths.root={root}"
+
+
+def _as_text(runs: Sequence[dict[str, Any]]) -> str:
+    rows = [_row(run, stage) for run in runs for stage in run["stages"]]
+    lines = table(_COLUMNS, rows) if rows else []
+    for run in runs:
+        for stage in run["stages"]:
+            lines += [f"warning: {run['name']}/{stage['stage']}: {text}" for text in stage["warnings"]]
+            if stage["error"]:
+                lines.append(f"error: {run['name']}/{stage['stage']}: {stage['error']}")
+        if run["error"]:
+            lines.append(f"error: {run['name']}: {run['error']}")
+        else:
+            lines.append(f"next for {run['name']}: {run['next']}")
+    return "\n".join(lines)
+
+
+def _row(run: dict[str, Any], stage: dict[str, Any]) -> tuple[str, ...]:
+    strict, steps = stage["strict"], stage["steps"]
+    rate = needed = "–"
+    if strict is not None:
+        rate = f"{_percent(strict['value'])} [{_percent(strict['low'])}, {_percent(strict['high'])}]"
+        needed = _percent(strict["threshold"])
+    last = steps[-1] if steps else "–"
+    return (run["name"], stage["stage"], str(len(steps)), last, _gate_word(stage), rate, needed)
+
+
+def _gate_word(stage: dict[str, Any]) -> str:
+    if stage["skipped"]:
+        return "skipped (no gap)"
+    gate = stage["gate"]
+    if gate is None:
+        return "not yet"
+    if gate["passed"]:
+        return "passed"
+    return f"FAILED, overridden: {gate['override']}" if gate.get("override") else "FAILED"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a plain table: a header, a rule, the rows, in columns as wide as their longest cell."""
+    widths = [max(len(row[index]) for row in (columns, *rows)) for index in range(len(columns))]
+    ruled = (columns, ["-" * width for width in widths], *rows)
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in ruled]

@@ -1,0 +1,223 @@
+"""The table at the end of a run, for a terminal, for a plain log, and as Markdown. No rate without its interval."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cai_bootstrap.errors import UserError
+from cai_bootstrap.evals.statistics import compare, compare_by_kind, p_text, percent, points, rate
+from cai_bootstrap.records import EvalRecord, GateResult, PairedTest
+from cai_bootstrap.steps.gate import has_gap
+
+PLAIN_WIDTH = 110
+_ARM_NAMES = {"raw": "base raw", "cued": "base cued", "fewshot": "base few-shot"}
+_TEST_COLUMNS = ["paired test", "n", "difference [95 %]", "only 1st", "only 2nd", "McNemar p", "Cohen's g"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Section:
+    """One titled part of the report: a table, lines, or both."""
+
+    title: str
+    columns: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+
+def result_table(
+    base: Mapping[str, Sequence[EvalRecord]],
+    trained: Sequence[EvalRecord] | None,
+    gate: GateResult | None,
+    artifacts: Mapping[str, str],
+    next_command: str,
+    minutes: Mapping[str, float],
+    warnings: Sequence[str],
+) -> RenderableType:
+    """What a run came to, for a rich console.
+
+    `base` maps `raw`, `cued` and `fewshot` to their records; `trained` is None when the stage was skipped or has not
+    trained, and the baseline's test for a gap is then shown. `artifacts` maps names to places, `minutes` steps to
+    minutes. UserError for an unknown arm, or arms that hold different items.
+    """
+    parts: list[RenderableType] = []
+    for section in _sections(base, trained, gate, artifacts, next_command, minutes, warnings):
+        parts.append(Text(section.title, style="bold"))
+        if section.rows:
+            parts.append(_rich_table(section))
+        # Text, not markup: a warning may hold square brackets.
+        parts.extend(Text(f"  {line}", overflow="fold") for line in section.lines)
+        parts.append(Text(""))
+    return Group(*parts[:-1])
+
+
+def render_text(
+    base: Mapping[str, Sequence[EvalRecord]],
+    trained: Sequence[EvalRecord] | None,
+    gate: GateResult | None,
+    artifacts: Mapping[str, str],
+    next_command: str,
+    minutes: Mapping[str, float],
+    warnings: Sequence[str],
+) -> str:
+    """`result_table` as plain text, 110 columns wide. Paths and commands are never broken, even when longer."""
+    written = io.StringIO()
+    console = Console(file=written, width=PLAIN_WIDTH, color_system=None, force_terminal=False, legacy_windows=False)
+    for section in _sections(base, trained, gate, artifacts, next_command, minutes, warnings):
+        written.write(f"{section.title}\n")
+        if section.rows:
+            console.print(_rich_table(section))
+        for line in section.lines:
+            wrapped = textwrap.wrap(
+                line,
+                PLAIN_WIDTH,
+                initial_indent="  ",
+                subsequent_indent="    ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            written.write("\n".join(wrapped) + "\n")
+        written.write("\n")
+    return "\n".join(line.rstrip() for line in written.getvalue().rstrip().splitlines()) + "\n"
+
+
+def as_markdown(
+    base: Mapping[str, Sequence[EvalRecord]],
+    trained: Sequence[EvalRecord] | None,
+    gate: GateResult | None,
+    artifacts: Mapping[str, str],
+    next_command: str,
+    minutes: Mapping[str, float],
+    warnings: Sequence[str],
+) -> str:
+    """`result_table` as GitHub Markdown."""
+    blocks: list[str] = []
+    for section in _sections(base, trained, gate, artifacts, next_command, minutes, warnings):
+        blocks.append(f"### {section.title}")
+        if section.rows:
+            align = ["---", *["---:"] * (len(section.columns) - 1)]
+            rows = [section.columns, align, *section.rows]
+            blocks.append("\n".join(_markdown_row(row) for row in rows))
+        if section.lines:
+            blocks.append("\n".join(f"- {line}" for line in section.lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    escaped = [cell.replace("|", "\\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |"
+
+
+def _rich_table(section: _Section) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    for index, column in enumerate(section.columns):
+        table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
+    for row in section.rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _sections(
+    base: Mapping[str, Sequence[EvalRecord]],
+    trained: Sequence[EvalRecord] | None,
+    gate: GateResult | None,
+    artifacts: Mapping[str, str],
+    next_command: str,
+    minutes: Mapping[str, float],
+    warnings: Sequence[str],
+) -> Iterator[_Section]:
+    unknown = sorted(base.keys() - _ARM_NAMES.keys())
+    if unknown:
+        raise UserError(f"base arm {unknown[0]!r} is unknown: write one of {', '.join(_ARM_NAMES)}")
+    arms = {label: base[arm] for arm, label in _ARM_NAMES.items() if arm in base}
+    if trained is not None:
+        arms["trained"] = trained
+    if arms:
+        yield _Section(
+            title="Held-out suite, greedy (rates with 95 % Wilson intervals)",
+            columns=["model", "content [95 %]", "strict [95 %]", "n"],
+            rows=[
+                [label, percent(rate(records, "content")), percent(rate(records, "strict")), str(len(records))]
+                for label, records in arms.items()
+            ],
+        )
+    yield from _paired(base, trained)
+    if gate is not None:
+        yield _gate(gate)
+    if artifacts:
+        yield _Section(title="Artifacts", lines=[f"{name}: {place}" for name, place in artifacts.items()])
+    if minutes:
+        spent = [[step, f"{value:.1f}"] for step, value in minutes.items()]
+        total = ["together", f"{sum(minutes.values()):.1f}"]
+        yield _Section(title="Time", columns=["step", "minutes"], rows=[*spent, total])
+    # A warning may stand with the gate and with the run: show it once.
+    lines = list(dict.fromkeys([*(gate.warnings if gate is not None else []), *warnings]))
+    if lines:
+        yield _Section(title="Warnings", lines=[f"! {line}" for line in lines])
+    if next_command:
+        yield _Section(title="Next", lines=[next_command])
+
+
+def _paired(base: Mapping[str, Sequence[EvalRecord]], trained: Sequence[EvalRecord] | None) -> Iterator[_Section]:
+    title = "Paired tests on the same items (exact McNemar; difference in points, first minus second)"
+    if trained is None:
+        if "cued" in base and "fewshot" in base:
+            _, test, reason = has_gap(base["cued"], base["fewshot"])
+            yield _Section(title=title, columns=_TEST_COLUMNS, rows=[_test_row(test)], lines=[reason])
+        return
+    others = {arm: name for arm, name in (("cued", "cued"), ("fewshot", "few-shot")) if arm in base}
+    if others:
+        tests = [
+            compare(f"trained strict vs {name} content", trained, "strict", base[arm], "content")
+            for arm, name in others.items()
+        ]
+        yield _Section(title=title, columns=_TEST_COLUMNS, rows=[_test_row(test) for test in tests])
+    if "cued" in base:
+        yield _by_kind(trained, base["cued"])
+
+
+def _by_kind(trained: Sequence[EvalRecord], cued: Sequence[EvalRecord]) -> _Section:
+    rows = []
+    for kind, (test, adjusted) in compare_by_kind(trained, "strict", cued, "content").items():
+        one = rate([record for record in trained if record.kind == kind], "strict")
+        two = rate([record for record in cued if record.kind == kind], "content")
+        rows.append([kind, str(test.total), percent(one), percent(two), _difference(test), _p(adjusted)])
+    return _Section(
+        title="By kind: trained strict against base cued content (p adjusted by Benjamini–Hochberg)",
+        columns=["kind", "n", "trained strict [95 %]", "cued content [95 %]", "difference [95 %]", "adjusted p"],
+        rows=rows,
+    )
+
+
+def _gate(gate: GateResult) -> _Section:
+    lines = [f"{'✓' if check['passed'] else '✗'} {check['name']}: {check['reason']}" for check in gate.checks]
+    if gate.override is not None:
+        lines.append(f"! override, recorded with the result: {gate.override}")
+    return _Section(title=f"Gate of stage {gate.stage}: {'passed' if gate.passed else 'NOT passed'}", lines=lines)
+
+
+def _test_row(test: PairedTest) -> list[str]:
+    return [
+        test.name,
+        str(test.total),
+        _difference(test),
+        str(test.only_first),
+        str(test.only_second),
+        _p(test.p_value),
+        f"{test.effect_size:.2f}",
+    ]
+
+
+def _difference(test: PairedTest) -> str:
+    return points(test).removesuffix(" points")
+
+
+def _p(p_value: float) -> str:
+    return p_text(p_value).removeprefix("= ")

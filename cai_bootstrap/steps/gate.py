@@ -1,0 +1,118 @@
+"""The decisions of a stage: is there a gap worth training, and does the trained model pass its gate. Both are pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cai_bootstrap.config import GateConfig
+from cai_bootstrap.errors import UserError
+from cai_bootstrap.evals import statistics
+from cai_bootstrap.evals.statistics import p_text, percent, points
+from cai_bootstrap.records import EvalRecord, GateResult, PairedTest
+
+GAP_ALPHA = 0.05
+"""Level of the baseline's test for a gap."""
+
+
+def evaluate_gate(
+    stage: str,
+    gate: GateConfig,
+    trained: Sequence[EvalRecord],
+    base: Mapping[str, Sequence[EvalRecord]],
+    warnings: Sequence[str] = (),
+) -> GateResult:
+    """The gate's result: passed only when every check is. An override is recorded, it never makes a gate pass.
+
+    Checks, all on the same items: the trained model's strict rate reaches `gate.min_strict`; it beats the base model's
+    cued content (difference above 0 and exact McNemar p below `gate.max_p_value`); it is not inferior to the base
+    model's few-shot content (lower end of the paired 95 % interval above −`gate.noninferiority_margin`). Rates and
+    differences are shares. `base` maps the arms `raw`, `cued` and `fewshot` to their records.
+    UserError when an arm is missing or holds other items than the trained arm.
+    """
+    for arm in ("cued", "fewshot"):
+        if arm not in base:
+            raise UserError(f"stage {stage}: base arms {sorted(base)} lack {arm!r}: evaluate that arm of the baseline")
+    for arm, records in base.items():  # also for arms that no check reads: the table prints them side by side
+        statistics.compare(f"stage {stage}: trained and base {arm}", trained, "strict", records, "content")
+    checks = [
+        _reaches(trained, gate.min_strict),
+        _beats_cued(trained, base["cued"], gate.max_p_value),
+        _not_below_fewshot(trained, base["fewshot"], gate.noninferiority_margin),
+    ]
+    return GateResult(
+        stage=stage,
+        passed=all(check["passed"] for check in checks),
+        checks=checks,
+        override=gate.override,
+        warnings=list(warnings),
+    )
+
+
+def has_gap(cued: Sequence[EvalRecord], fewshot: Sequence[EvalRecord]) -> tuple[bool, PairedTest, str]:
+    """Whether training can gain something: the base model's few-shot content beats its own cued strict rate (exact
+    McNemar p < 0.05 on the same items). Returns the decision, the test (first: few-shot), and a sentence that says why.
+    Without a gap the stage is skipped. UserError when the arms hold different items.
+    """
+    test = statistics.compare("few-shot content vs cued strict", fewshot, "content", cued, "strict")
+    gap = test.difference > 0 and test.p_value < GAP_ALPHA
+    few_shot_rate, cued_rate = statistics.rate(fewshot, "content"), statistics.rate(cued, "strict")
+    numbers = (
+        f"few-shot content {percent(few_shot_rate)} against cued strict "
+        f"{percent(cued_rate)}, difference {points(test)}, exact McNemar "
+        f"p {p_text(test.p_value)} on {test.total} items"
+    )
+    if gap:
+        return True, test, f"There is a gap to train: {numbers}."
+    return False, test, f"No gap to train, the stage is skipped: {numbers}, where a gap needs p < {GAP_ALPHA}."
+
+
+def _reaches(trained: Sequence[EvalRecord], threshold: float) -> dict[str, Any]:
+    rate = statistics.rate(trained, "strict")
+    passed = rate.value >= threshold
+    relation = "reaches" if passed else "is below"
+    return {
+        "name": "trained strict",
+        "value": rate.value,
+        "low": rate.low,
+        "high": rate.high,
+        "threshold": threshold,
+        "passed": passed,
+        "reason": f"Trained strict {percent(rate)} ({rate.successes} of {rate.total}) "
+        f"{relation} {100 * threshold:.1f} %.",
+    }
+
+
+def _beats_cued(trained: Sequence[EvalRecord], cued: Sequence[EvalRecord], threshold: float) -> dict[str, Any]:
+    test = statistics.compare("trained strict vs cued content", trained, "strict", cued, "content")
+    passed = test.difference > 0 and test.p_value < threshold
+    relation = "beats" if passed else "does not beat"
+    return {
+        "name": test.name,
+        "value": test.difference,
+        "low": test.low,
+        "high": test.high,
+        "threshold": 0.0,
+        "p_value": test.p_value,
+        "max_p_value": threshold,
+        "passed": passed,
+        "reason": f"Trained strict {relation} base cued content: difference {points(test)}, exact McNemar "
+        f"p {p_text(test.p_value)} ({test.only_first} against {test.only_second} of {test.total} items), needed is a "
+        f"difference above 0 with p < {threshold:g}.",
+    }
+
+
+def _not_below_fewshot(trained: Sequence[EvalRecord], fewshot: Sequence[EvalRecord], margin: float) -> dict[str, Any]:
+    test = statistics.compare("trained strict vs few-shot content", trained, "strict", fewshot, "content")
+    passed = test.low > -margin
+    relation = "is not below" if passed else "may be below"
+    return {
+        "name": test.name,
+        "value": test.difference,
+        "low": test.low,
+        "high": test.high,
+        "threshold": -margin,
+        "passed": passed,
+        "reason": f"Trained strict {relation} base few-shot content: difference {points(test)}, needed is a lower end "
+        f"above {-100 * margin + 0.0:+.1f} points.",
+    }

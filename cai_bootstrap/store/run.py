@@ -1,0 +1,283 @@
+"""A run: a name that maps each stage to its steps and its gate; and `Run.step`, the whole resume mechanism."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from cai_bootstrap.errors import CorruptArtifact, MissingArtifact, StepFailed, UserError
+from cai_bootstrap.store.artifacts import (
+    Artifact,
+    Store,
+    full_disk,
+    remove_leftovers,
+    storage_errors,
+    write_atomic,
+    write_manifest,
+)
+from cai_bootstrap.store.lock import artifact_lock, run_lock
+from cai_bootstrap.store.provenance import canonical_json, code_revision, library_versions
+from cai_bootstrap.store.work import (
+    IN_PROGRESS_ONLY,
+    Progress,
+    SilentProgress,
+    StepFunction,
+    Task,
+    Work,
+    commit,
+    is_complete,
+    step,
+    step_digest,
+    step_identity,
+)
+
+__all__ = ["Progress", "Run", "SilentProgress", "Task", "Work", "read_run", "run_folder", "step", "step_digest"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def run_folder(root: Path, name: str) -> Path:
+    """Where a run's pointers live. Raises UserError for a name that is no plain folder name."""
+    _check_name("run", name)
+    return Path(root) / "data" / "runs" / name
+
+
+def read_run(root: Path, name: str) -> dict[str, Any] | None:
+    """The content of a run's `run.json`, read without the run's lock; None when there is no such run.
+
+    Raises CorruptArtifact when it is unreadable.
+    """
+    path = run_folder(root, name) / "run.json"
+    try:
+        state = json.loads(path.read_bytes())
+        if state["name"] != name or not all("steps" in stage for stage in state["stages"].values()):
+            raise ValueError("it is not this run's")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        way_out = "remove it and run the same command again; finished steps are found by their digests"
+        raise CorruptArtifact(f"{path} cannot be read ({error!r:.200}): {way_out}") from error
+    return dict(state)
+
+
+class Run:
+    """A run that this process holds. Use as a context manager; raises RunLocked when another process has it."""
+
+    def __init__(self, root: Path, name: str, progress: Progress | None = None) -> None:
+        self.folder = run_folder(root, name)
+        self.root = Path(root)
+        self.name = name
+        self.store = Store(self.root)
+        self.progress: Progress = progress or SilentProgress()
+        self.computed: list[str] = []
+        """Names of the steps that this process made, in order."""
+        self.reused: list[str] = []
+        """Names of the steps that were found, in order."""
+        self._state: dict[str, Any] = {}
+        self._warned: dict[str, list[str]] = {}
+        self._resources = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as resources:
+            resources.enter_context(run_lock(self.folder, f"run {self.name}"))
+            state = read_run(self.root, self.name)
+            if state is None:
+                state = {"name": self.name, "created_at": _now(), "stages": {}}
+                self._save(state)
+            self._state = state
+            self._resources = resources.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._resources.close()
+        self._state = {}
+
+    def step(
+        self,
+        stage: str,
+        name: str,
+        function: StepFunction,
+        *,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, Artifact] | None = None,
+        values: Mapping[str, Any] | None = None,
+        seed: int,
+    ) -> Artifact:
+        """The artifact of `function(work, **inputs, **values)`: found by its digest, or computed and committed.
+
+        While another process makes the same artifact this one waits. After a kill the next call goes on from the
+        journal. Raises CorruptArtifact, DiskFull, UserError (names, values that JSON cannot hold), and what the
+        function raises; its partial folder then stays for the next call.
+        """
+        self._require_held()
+        _check_name("stage", stage)
+        _check_name("step", name)
+        inputs, values = dict(inputs or {}), _as_json(dict(values or {}))
+        if twice := inputs.keys() & values.keys():
+            raise UserError(f"{sorted(twice)} given both as inputs and as values: write each once")
+        settings = _as_json(dict(settings))
+        address = step_digest(function, settings, {key: item.digest for key, item in inputs.items()}, values, seed)
+        artifact = self.store.find(stage, name, address)
+        if artifact is None:
+            folder = self.store.folder(stage, name, address)
+            with artifact_lock(folder, f"{stage}/{name}"):
+                artifact = self.store.find(stage, name, address)
+                if artifact is None:
+                    partial = folder.with_name(folder.name + ".partial")
+                    self._compute(partial, function, (stage, name, address), settings, inputs, values, seed)
+                    artifact = self.store.find(stage, name, address)
+                    self.computed.append(name)
+                else:
+                    self.reused.append(name)
+        else:
+            self.reused.append(name)
+        if artifact is None:
+            raise MissingArtifact(f"{stage}/{name} vanished while it was made: run the same command again")
+        self._point(stage, name, artifact)
+        return artifact
+
+    def record_stage(
+        self, stage: str, gate: Artifact | None, passed: bool, skipped: bool = False, override: str | None = None
+    ) -> None:
+        """Record a stage's gate. `override` names who let a failed gate pass and why; it stays as long as the gate."""
+        entry = self._entry(stage)
+        if override is None and gate is not None and (entry["gate"] or {}).get("digest") == gate.digest:
+            override = entry["gate"]["override"]
+        entry["gate"] = None if gate is None else {"digest": gate.digest, "passed": passed, "override": override}
+        entry["skipped"] = skipped
+        self._save(self._state)
+
+    def stage(self, stage: str) -> dict[str, Any] | None:
+        """What `run.json` holds on a stage (steps, gate, skipped, warnings), a copy; None when it never started."""
+        self._require_held()
+        entry = self._state["stages"].get(stage)
+        return None if entry is None else dict(json.loads(json.dumps(entry)))
+
+    def artifact(self, stage: str, name: str) -> Artifact | None:
+        """The artifact that this run points to, or None when it has none. Raises CorruptArtifact."""
+        entry = self.stage(stage)
+        address = None if entry is None else entry["steps"].get(name)
+        return None if address is None else self.store.find(stage, name, address)
+
+    def warn(self, stage: str, text: str) -> None:
+        """Add a warning about validity to a stage; it stays with the run and shows in its tables."""
+        entry = self._entry(stage)
+        self._warned.setdefault(stage, []).append(text)
+        if text not in entry["warnings"]:
+            entry["warnings"].append(text)
+            self._save(self._state)
+
+    def save_config(self, stage: str, config: Mapping[str, Any]) -> None:
+        """Write a stage's resolved config beside its pointers. Raises UserError when JSON cannot hold it."""
+        self._require_held()
+        _check_name("stage", stage)
+        canonical_json(dict(config))
+        data = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_atomic(self.folder / stage / "config.json", data.encode())
+
+    def _compute(
+        self,
+        partial: Path,
+        function: StepFunction,
+        address: tuple[str, str, str],
+        settings: dict[str, Any],
+        inputs: dict[str, Artifact],
+        values: dict[str, Any],
+        seed: int,
+    ) -> None:
+        stage, name, digest = address
+        final = partial.with_name(partial.name.removesuffix(".partial"))
+        if final.exists():
+            # Folders are renamed into place whole, so this one was altered by somebody; what to do is for them to say.
+            raise CorruptArtifact(f"{final} has no manifest: remove this folder and run the same command again")
+        if not is_complete(partial, stage, name, digest):
+            resumed, started = partial.exists(), time.monotonic()
+            work = Work(stage, name, digest, partial, seed, _as_json(settings), self.progress)
+            try:
+                function(work, **inputs, **_as_json(values))
+            except Exception as error:
+                if (full := full_disk(error, partial)) is not None:
+                    raise full from error
+                raise
+            facts = {"stage": stage, "name": name, "digest": digest, **work.summary()}
+            facts["function"], facts["version"] = step_identity(function)
+            facts |= {"settings": settings, "values": values, "seed": seed}
+            facts["inputs"] = {key: item.digest for key, item in inputs.items()}
+            # After a resume the seconds are those of the last attempt only, which `resumed` says.
+            facts |= {"created_at": _now(), "seconds": round(time.monotonic() - started, 3), "resumed": resumed}
+            facts |= {"code_revision": code_revision(), "libraries": library_versions()}
+            remove_leftovers(partial)
+            write_manifest(partial, facts, skip=IN_PROGRESS_ONLY)
+        commit(partial, final)
+
+    def _point(self, stage: str, name: str, artifact: Artifact) -> None:
+        entry = self._entry(stage)
+        before = json.dumps(entry)
+        if entry["steps"].get(name) != artifact.digest:
+            # What came after an earlier version of this step was made from it, and the gate judged that: a run never
+            # points to a mix of two configurations.
+            names = list(entry["steps"])
+            for stale in names[names.index(name) :] if name in names else []:
+                del entry["steps"][stale]
+                (self.folder / stage / stale).unlink(missing_ok=True)
+            entry["gate"], entry["skipped"] = None, False
+            entry["warnings"] = list(dict.fromkeys(self._warned.get(stage, [])))
+            entry["steps"][name] = artifact.digest
+        for text in artifact.manifest["warnings"]:
+            if text not in entry["warnings"]:
+                entry["warnings"].append(text)
+            self._warned.setdefault(stage, []).append(text)
+        self._link(stage, name, artifact.path)
+        if json.dumps(entry) != before:
+            self._save(self._state)
+
+    def _link(self, stage: str, name: str, target: Path) -> None:
+        link = self.folder / stage / name
+        relative = os.path.relpath(target.resolve(), link.parent.resolve())
+        if link.is_symlink() and str(link.readlink()) == relative:
+            return
+        with storage_errors(link):
+            link.parent.mkdir(parents=True, exist_ok=True)
+            temporary = link.with_name(f".{name}.{secrets.token_hex(4)}")
+            temporary.symlink_to(relative)
+            temporary.replace(link)
+
+    def _entry(self, stage: str) -> dict[str, Any]:
+        self._require_held()
+        _check_name("stage", stage)
+        empty: dict[str, Any] = {"steps": {}, "gate": None, "skipped": False, "warnings": []}
+        entry: dict[str, Any] = self._state["stages"].setdefault(stage, empty)
+        return entry
+
+    def _save(self, state: dict[str, Any]) -> None:
+        write_atomic(self.folder / "run.json", (json.dumps(state, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def _require_held(self) -> None:
+        if not self._state:
+            raise StepFailed(f"run {self.name} is not held: use it inside `with Run(...) as run:`")
+
+
+def _check_name(what: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        rule = "letters, digits, '.', '_' and '-', at most 100, a letter or digit first"
+        raise UserError(f"{what} name {name!r} is not valid: write {rule}")
+
+
+def _as_json(value: dict[str, Any]) -> dict[str, Any]:
+    """A copy as it comes back from JSON, so that a function sees exactly what the digest was taken of."""
+    return dict(json.loads(canonical_json(value)))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,276 @@
+"""What a step function gets and how it is marked: shards that survive a kill, files, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, TypeVar
+
+from cai_bootstrap.errors import CorruptArtifact, UserError
+from cai_bootstrap.store.artifacts import (
+    MANIFEST,
+    RECORDS,
+    Artifact,
+    dump_rows,
+    load_rows,
+    read_manifest,
+    storage_errors,
+    sync_folder,
+    write_atomic,
+)
+from cai_bootstrap.store.journal import JOURNAL, Journal, JournalEntry
+from cai_bootstrap.store.provenance import canonical_json, digest, ordered_json
+
+DROPPED = "dropped.jsonl"
+_SHARDS = "shards"
+_STATE = "work.json"
+IN_PROGRESS_ONLY = frozenset({_SHARDS, JOURNAL, _STATE})
+"""Entries of a partial folder that its artifact does not keep: their content is in the step's own files."""
+
+Rows = list[dict[str, Any]]
+StepFunction = Callable[..., None]
+F = TypeVar("F", bound=StepFunction)
+
+
+def step(version: int) -> Callable[[F], F]:
+    """Marks a function as a step. Its result is addressed by name and `version`: raise it when the result changes."""
+
+    def mark(function: F) -> F:
+        marked: Any = function
+        marked.step_version = version
+        marked.step_name = f"{function.__module__}.{function.__qualname__}"
+        return function
+
+    return mark
+
+
+def step_identity(function: StepFunction) -> tuple[str, int]:
+    """The name and version of a step function. Raises UserError when it was not marked with `@step`."""
+    name, version = getattr(function, "step_name", None), getattr(function, "step_version", None)
+    if not isinstance(name, str) or not isinstance(version, int):
+        raise UserError(f"{function!r} is not a step: write @step(version=1) above it")
+    return name, version
+
+
+def step_digest(
+    function: StepFunction,
+    settings: Mapping[str, Any],
+    inputs_digests: Mapping[str, str],
+    values: Mapping[str, Any],
+    seed: int,
+) -> str:
+    """The address of a step's result (64 hex digits). Library versions, code revision and measured settings are no part
+    of it: they are recorded, not keyed. Raises UserError for an unmarked function or a value that JSON cannot hold.
+    """
+    name, version = step_identity(function)
+    return digest(
+        {
+            "function": name,
+            "version": version,
+            "settings": dict(settings),
+            "inputs": dict(inputs_digests),
+            "values": dict(values),
+            "seed": seed,
+        }
+    )
+
+
+class Task(Protocol):
+    """One long piece of work that is shown while it goes on."""
+
+    def update(self, done: int) -> None:
+        """`done` of the total are finished (an absolute number)."""
+        ...
+
+    def line(self, text: str) -> None:
+        """Show one line about it."""
+        ...
+
+
+class Progress(Protocol):
+    """Shows what goes on."""
+
+    def task(self, description: str, total: int | None) -> AbstractContextManager[Task]:
+        """Show a task until the block ends; `total` is None when nobody knows it."""
+        ...
+
+
+class SilentProgress:
+    """Shows nothing."""
+
+    @contextlib.contextmanager
+    def task(self, description: str, total: int | None) -> Iterator[Task]:
+        """A task that shows nothing."""
+        yield self
+
+    def update(self, done: int) -> None:
+        """Nothing."""
+
+    def line(self, text: str) -> None:
+        """Nothing."""
+
+
+class Work:
+    """A step in progress. Everything is written into `folder`, which becomes the artifact when the function returns.
+
+    After a kill the function is called again with the same arguments and the same folder: what `shard` committed comes
+    back, and files that the function left there itself (a trainer's checkpoints) still lie there.
+    """
+
+    def __init__(
+        self, stage: str, name: str, digest: str, folder: Path, seed: int, settings: dict[str, Any], progress: Progress
+    ) -> None:
+        self.stage = stage
+        self.name = name
+        self.digest = digest
+        self.folder = folder
+        self.seed = seed
+        self.settings = settings
+        self.progress = progress
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._journal = Journal(folder)
+        self._committed = self._journal.read()
+        self._num_rows: dict[str, int] = {}
+        self._dropped: Rows | None = None
+        self._in_shard = False
+        self._engines, self._warnings = self._read_state()
+        self._earlier_engines = list(self._engines)
+
+    def shard(self, index: int, compute: Callable[[int], Rows]) -> Rows:
+        """The rows of a shard: as committed, or computed now with the shard's own seed and committed.
+
+        `compute` gets that seed and must depend on nothing else that changes between calls; what it does beside
+        returning rows is not repeated after a kill, so `drop` is refused inside it. Raises DiskFull.
+        """
+        if index < 0:
+            raise UserError(f"shard index {index} is not valid: count from 0")
+        entry = self._committed.get(index)
+        data = None if entry is None else self._journal.content(entry)
+        if data is None:
+            data = self._compute_shard(index, compute)
+        return load_rows(data)
+
+    def num_committed(self) -> int:
+        """How many shards are committed."""
+        return len(self._committed)
+
+    def write_rows(self, file: str, rows: Rows) -> None:
+        """Write a JSON Lines file of the artifact. Raises UserError for a row that JSON cannot hold, DiskFull."""
+        self.write_bytes(file, dump_rows(rows))
+        self._num_rows[file] = len(rows)
+
+    def write_json(self, file: str, value: Any) -> None:
+        """Write a JSON file of the artifact, keys in their order. Raises as `write_rows` does."""
+        ordered_json(value)
+        self.write_bytes(file, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+    def write_bytes(self, file: str, data: bytes) -> None:
+        """Write a file of the artifact. Raises UserError for a name that leads out of it or is the store's own."""
+        parts = PurePosixPath(file).parts
+        if not parts or ".." in parts or PurePosixPath(file).is_absolute() or parts[0] in IN_PROGRESS_ONLY | {MANIFEST}:
+            raise UserError(f"{file!r} is not valid as an artifact's file: write a relative name such as {RECORDS!r}")
+        write_atomic(self.folder / file, data)
+
+    def record_engine(self, description: Mapping[str, Any]) -> None:
+        """Put the engine that made the rows into the manifest; kept over a kill. A resumed step whose engine is another
+        than before says so in its warnings.
+        """
+        engine = dict(description)
+        if engine in self._engines:
+            self._engines.remove(engine)  # the last one recorded is the one shown
+        elif self._earlier_engines:
+            earlier = canonical_json(self._earlier_engines[-1])
+            self.warn(f"resumed with another engine: {canonical_json(engine)}, before: {earlier}")
+        self._engines.append(engine)
+        self._write_state()
+
+    def warn(self, text: str) -> None:
+        """Add a warning about validity; it stays with the artifact and every run that uses it. Kept over a kill."""
+        if text not in self._warnings:
+            self._warnings.append(text)
+            self._write_state()
+
+    def drop(self, rows: Rows) -> None:
+        """Keep dropped samples beside the kept ones, in `dropped.jsonl`. Each row should carry its reason.
+
+        Raises UserError inside a shard's compute, where a resumed step would lose them: return them as rows instead.
+        """
+        if self._in_shard:
+            raise UserError("drop() inside a shard is lost after a kill: return the rows from the shard, then drop")
+        self._dropped = [*(self._dropped or []), *rows]
+
+    def summary(self) -> dict[str, Any]:
+        """Write what was dropped; returns the manifest's num_records, engine and warnings."""
+        if self._dropped is not None:
+            self.write_rows(DROPPED, self._dropped)
+        others = sum(count for file, count in self._num_rows.items() if file != DROPPED)
+        return {
+            "num_records": self._num_rows.get(RECORDS, others),
+            "engine": self._engines[-1] if self._engines else None,
+            "warnings": self._warnings,
+        }
+
+    def _compute_shard(self, index: int, compute: Callable[[int], Rows]) -> bytes:
+        # `attempt` keeps its place in the seed for steps that retry a shard with fresh luck.
+        seed = int(digest({"seed": self.seed, "step": self.digest, "shard": index, "attempt": 0})[:8], 16)
+        self._in_shard = True
+        try:
+            rows = compute(seed)
+        finally:
+            self._in_shard = False
+        data = dump_rows(rows)
+        file = f"{_SHARDS}/{index}.jsonl"
+        write_atomic(self.folder / file, data)
+        entry = JournalEntry(index, file, hashlib.sha256(data).hexdigest(), len(rows))
+        self._journal.append(entry)
+        self._committed[index] = entry
+        return data
+
+    def _read_state(self) -> tuple[list[dict[str, Any]], list[str]]:
+        try:
+            state = json.loads((self.folder / _STATE).read_bytes())
+            return list(state["engines"]), list(state["warnings"])
+        except FileNotFoundError:
+            return [], []
+        except (ValueError, KeyError, TypeError):
+            return [], [f"{_STATE} of an interrupted attempt was damaged: its engine and warnings are lost"]
+
+    def _write_state(self) -> None:
+        state = {"engines": self._engines, "warnings": self._warnings}
+        write_atomic(self.folder / _STATE, canonical_json(state).encode())
+
+
+def is_complete(partial: Path, stage: str, name: str, digest: str) -> bool:
+    """Whether a kill came after the manifest and before the folder was renamed. A damaged one is cleared away."""
+    try:
+        manifest = read_manifest(partial)
+        if manifest is None:
+            return False
+        _remove_progress(partial)
+        Artifact(stage, name, digest, partial, manifest).verify()
+    except CorruptArtifact:
+        shutil.rmtree(partial)
+        return False
+    return bool(manifest["digest"] == digest)
+
+
+def commit(partial: Path, final: Path) -> None:
+    """Make a partial folder with its manifest the artifact. A kill in it loses nothing: the next call ends the move."""
+    with storage_errors(final):
+        _remove_progress(partial)
+        sync_folder(partial)
+        partial.rename(final)
+        sync_folder(final.parent)
+
+
+def _remove_progress(folder: Path) -> None:
+    for name in IN_PROGRESS_ONLY - {_SHARDS}:
+        (folder / name).unlink(missing_ok=True)
+    if (folder / _SHARDS).exists():
+        shutil.rmtree(folder / _SHARDS)

@@ -1,0 +1,55 @@
+"""Fixtures shared by all tests: the tiny model, and the real command line in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+# Before anything imports torch. Two workers share the cores, and one thread count gives one result.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+class RunCli(Protocol):
+    """Runs `python -m cai_bootstrap ARGS…` in `root` and gives (exit code, stdout, stderr)."""
+
+    def __call__(self, *args: str, root: Path, timeout_s: float = 300) -> tuple[int, str, str]: ...
+
+
+@pytest.fixture(scope="session")
+def run_cli() -> RunCli:
+    """The command line as a user calls it: `root` is the working directory, hence `paths.root` when not given."""
+
+    def run(*args: str, root: Path, timeout_s: float = 300) -> tuple[int, str, str]:
+        path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH", "")]))
+        done = subprocess.run(
+            [sys.executable, "-m", "cai_bootstrap", *args],
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny random model and its tokenizer, built once per test process. Read it, never write it."""
+    from cai_bootstrap.config import ModelConfig, ModelSource
+    from cai_bootstrap.engines.base_models import prepare
+
+    target = tmp_path_factory.mktemp("tiny-model")
+    model = ModelConfig(name="tiny-random", source=ModelSource.tiny_random, licence="none", sentinels=False)
+    prepare(model, target, lambda line: None)
+    return target
