@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cai_bootstrap import __version__
-from cai_bootstrap.commands import Request, did_you_mean, expected, help_text, not_available, parse
+from cai_bootstrap.commands import STEPWISE, Request, did_you_mean, expected, help_text, not_available, parse
 from cai_bootstrap.config import Config, ModelSource
 from cai_bootstrap.errors import CaiError, DiskFull, MissingArtifact, UserError
 from cai_bootstrap.resources import resource
@@ -23,8 +23,6 @@ from cai_bootstrap.store.provenance import digest
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
-
-INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(error)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return INTERRUPTED
+        return 130
 
 
 def complain(error: CaiError) -> int:
@@ -68,13 +66,14 @@ def dispatch(words: list[str]) -> int:
     if request.show_config:
         print("---\n".join(as_yaml(config) for config in configs), end="")
         return 0
-    if request.verb != "run":
+    if request.verb not in ("run", *STEPWISE):
         if configs:
             print(answer(request, configs).rstrip("\n"))
         for stage in later:
             print(f"stage {CURRICULUM.index(stage)} {stage}: not available yet")
         return 0
-    code = max(run_chain(chain, num_chains=len(chains)) for chain in chains)
+    until = STEPWISE.get(request.verb, "gate")
+    code = max(run_chain(chain, num_chains=len(chains), until=until) for chain in chains)
     if later and code == 0:
         raise not_available(later[0], CURRICULUM, AVAILABLE)
     return code
@@ -98,7 +97,7 @@ def answer(request: Request, configs: list[Config]) -> str:
     return pipeline.plan(configs)
 
 
-def run_chain(chain: list[Config], num_chains: int) -> int:
+def run_chain(chain: list[Config], num_chains: int, until: str = "gate") -> int:
     """Runs one run's stages in order until one fails, and gives the exit code.
 
     Among several chains a failed run is told and its code given back, so that the others go on; the user's mistakes and
@@ -110,7 +109,7 @@ def run_chain(chain: list[Config], num_chains: int) -> int:
         if num_chains > 1:
             print(f"run={config.run} stage={config.stage.name}", flush=True)
         try:
-            code = pipeline.run_stage(config)
+            code = pipeline.run_stage(config, until)
         except CaiError as error:
             if num_chains == 1 or isinstance(error, UserError | DiskFull):
                 raise
@@ -216,32 +215,32 @@ def check_keys(overrides: list[str], groups: list[str]) -> None:
     from hydra.errors import HydraException
 
     with hydra.initialize_config_dir(str(resource("conf")), version_base="1.3", job_name="cai_bootstrap"):
-        keys = list(leaf_keys(hydra.compose("config", groups)))
+        keys = list(leaves(hydra.compose("config", groups)))
         for text in overrides:
             key, _, value = text.partition("=")
             if key not in keys:
                 inside = [known for known in keys if known.startswith(f"{key}.")]
                 if inside:
                     raise UserError(f"{text} is not valid: {key} is a block; set one of {', '.join(inside)}")
-                near = did_you_mean(key, keys)
-                raise UserError(f"{text}: there is no key {key}{near}; stage=1 --cfg job lists them")
+                raise UserError(f"{text}: there is no key {key}{did_you_mean(key, keys)}; stage=1 --cfg job lists them")
             try:
                 hydra.compose("config", [*groups, text])
             except HydraException:
                 raise UserError(f"{key}={value!r} is not valid: write {expected(Config, key)}") from None
 
 
-def leaf_keys(config: Any, prefix: str = "") -> Iterator[str]:
-    """The dotted keys of a composed configuration's values; a list is one value."""
-    from omegaconf import DictConfig
+def leaves(composed: DictConfig) -> dict[str, Any]:
+    """The dotted keys of a composed configuration with their values, interpolations as written; a list is one value."""
+    from omegaconf import OmegaConf
 
-    for key in config:
-        name = f"{prefix}{key}"
-        node = config._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            yield from leaf_keys(node, f"{name}.")
+    def walk(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(node, dict):
+            for name, value in node.items():
+                yield from walk(value, f"{key}.{name}" if key else str(name))
         else:
-            yield name
+            yield key, node
+
+    return dict(walk(OmegaConf.to_container(composed, resolve=False), ""))
 
 
 def to_config(composed: DictConfig) -> Config:

@@ -26,6 +26,7 @@ verbs:
   plan [stage=...]       what would run, and what is done already; writes nothing
   doctor [--json]        this machine, versions, measured limits, what the model really receives
   export DIR stage=...   a copy of a stage's merged model with a chat template, for other tools
+  data | train | evaluate stage=...   a stage up to its pairs, its merged model, its gate
   help [VERB]            this text, or a verb's own
 
 stages:
@@ -77,6 +78,17 @@ usage: python -m cai_bootstrap export DIR stage=STAGE [run=NAME] [key=value ...]
 
 Writes a copy of the stage's merged model to DIR, with a chat template that renders exactly the ids it was trained on.
 """,
+}
+
+STEPWISE = {"data": "pairs", "train": "model", "evaluate": "gate"}
+"""Verbs that run a stage up to a step, for people who expect the steps one by one; each goes on where the last one ended."""
+VERB_HELP |= {
+    verb: f"""\
+usage: python -m cai_bootstrap {verb} stage=STAGE [key=value ...]
+
+Runs the stage up to its {last} and stops there. What is done already is not done again.
+"""
+    for verb, last in STEPWISE.items()
 }
 
 VERBS = (*VERB_HELP, "help")
@@ -170,7 +182,7 @@ def check(request: Request, curriculum: Sequence[str], available: Sequence[str])
         raise UserError(f"-m does not go with {request.verb}: it goes with runs and plan")
     if request.verb == "export" and request.target is None:
         raise UserError("export needs a folder to write: write export DIR stage=1")
-    if not request.stages and request.verb in ("run", "export"):
+    if not request.stages and request.verb in ("run", "export", *STEPWISE):
         raise UserError("stage is missing: write stage=1, stage=all or another stage; --help lists them")
     if len(request.stages) > 1 and not request.every_stage and not request.multirun and request.verb != "plan":
         names = ",".join(request.stages)

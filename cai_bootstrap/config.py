@@ -46,6 +46,7 @@ class SelectionMethod(StrEnum):
 
     agreement = "agreement"
     fewshot_logprob = "fewshot_logprob"
+    relevance = "relevance"
     critic = "critic"
 
 
@@ -129,9 +130,7 @@ class InstructionsConfig:
 
     def __post_init__(self) -> None:
         _require(self.num_instructions >= 1, "num_instructions", self.num_instructions, "1 or more")
-        _require(
-            abs(sum(self.kind_shares.values()) - 1) < 1e-6, "kind_shares", self.kind_shares, "shares that add up to 1"
-        )
+        _require(abs(sum(self.kind_shares.values()) - 1) < 1e-6, "kind_shares", self.kind_shares, "shares that add up to 1")
 
 
 @dataclass(kw_only=True)
@@ -148,10 +147,11 @@ class ResponsesConfig:
 class SelectionConfig:
     """The choice among candidates. `min_auc` is what calibration asks of a method before it may be used."""
 
-    method: SelectionMethod
+    methods: dict[str, SelectionMethod]
+    """The method in use for each kind of instruction."""
     min_auc: float
-    min_agreement: float
-    """Share of an instruction's candidates that must agree with the chosen one (method `agreement`)."""
+    min_scores: dict[str, float]
+    """By method: a chosen answer that scores lower is dropped with its instruction."""
     shard_size: int
 
 
@@ -258,9 +258,7 @@ class TrainConfig:
             self.loss_weights,
             f"one weight for each of train.loss_types={self.loss_types}",
         )
-        _require(
-            0 < self.checkpoint_minutes <= 30, "train.checkpoint_minutes", self.checkpoint_minutes, "0 < minutes <= 30"
-        )
+        _require(0 < self.checkpoint_minutes <= 30, "train.checkpoint_minutes", self.checkpoint_minutes, "0 < minutes <= 30")
 
 
 @dataclass(kw_only=True)

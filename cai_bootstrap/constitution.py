@@ -121,9 +121,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read ({error}): write the path of a UTF-8 text file") from error
     except yaml.YAMLError as error:
-        raise UserError(
-            f"{path}{_place(error)}: {_problem(error)}: write plain YAML (text, lists, mappings)"
-        ) from error
+        raise UserError(f"{path}{_place(error)}: {_problem(error)}: write plain YAML (text, lists, mappings)") from error
     if not isinstance(document, dict):
         found = "empty" if document is None else f"a {type(document).__name__}"
         raise UserError(f"{path} is {found}: write a mapping with the keys {', '.join(_TOP_LEVEL_KEYS)}")

@@ -41,6 +41,8 @@ class RunLocked(UserError, BlockingIOError):
 class DiskFull(CaiError, OSError):
     """No space was left for a write. Everything committed before stays valid, and the next call goes on from there."""
 
+    exit_code = 2  # nothing failed but the room to write; making some is the user's to do
+
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 

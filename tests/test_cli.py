@@ -1,4 +1,4 @@
-"""The command line as a user meets it: one clear line and exit code 2 for a mistake, in no time, with nothing heavy loaded."""
+"""The command line as a user meets it: one clear line and exit code 2 for a mistake, at once, loading little."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import cai_bootstrap
 from cai_bootstrap.__main__ import main
 from cai_bootstrap.config import Config
-from cai_bootstrap.errors import DiskFull, StepFailed, UserError
+from cai_bootstrap.errors import CaiError, DiskFull, StepFailed, UserError
 from cai_bootstrap.records import GateResult
 from cai_bootstrap.stages import AVAILABLE, CURRICULUM
 from cai_bootstrap.store.run import Run, Work, step
@@ -65,9 +65,7 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("words", "told"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
-)
+@pytest.mark.parametrize(("words", "told"), MISTAKES, ids=[" ".join(words) or "nothing" for words, _ in MISTAKES])
 def test_a_mistake_is_one_clear_line(
     words: list[str], told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,7 +233,7 @@ def test_a_run_name_depends_on_what_is_set_only(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("error", [UserError("wrong"), DiskFull("no space")])
-def test_a_multirun_stops_at_once_where_going_on_is_useless(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_multirun_stops_at_once_where_going_on_is_useless(monkeypatch: pytest.MonkeyPatch, error: CaiError) -> None:
     runs = Runs(monkeypatch, {("explicit", 1): error})
     assert main(["-m", "stage=1", "seed=1,2"]) == error.exit_code
     assert len(runs.asked) == 1
@@ -280,12 +278,19 @@ def note_gate(work: Work, result: dict[str, object]) -> None:
 
 def make_run(root: Path, name: str, *, passed: bool, override: str | None = None) -> Path:
     """A run with a baseline and a gated stage 1, made by the real store; gives the gate's folder."""
-    check = {"name": "trained strict", "value": 0.725, "low": 0.68, "high": 0.766, "threshold": 0.7, "passed": passed}
-    row = GateResult(
-        stage="explicit", passed=passed, checks=[{**check, "reason": "numbers"}], override=override
-    ).to_row()
+    check = {
+        "name": "trained strict",
+        "value": 0.725,
+        "low": 0.68,
+        "high": 0.766,
+        "threshold": 0.7,
+        "passed": passed,
+        "reason": "numbers",
+    }
+    row = GateResult(stage="explicit", passed=passed, checks=[check], override=override).to_row()
+    gap = GateResult(stage="baseline", passed=True, checks=[]).to_row()
     with Run(root, name) as run:
-        baseline = run.step("baseline", "gate", note_gate, settings={}, values={"result": {}}, seed=1)
+        baseline = run.step("baseline", "gate", note_gate, settings={}, values={"result": gap}, seed=1)
         run.record_stage("baseline", baseline, passed=True)
         gate = run.step("explicit", "gate", note_gate, settings={}, values={"result": row}, seed=1)
         run.record_stage("explicit", gate, passed=passed, override=override)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cai_bootstrap.__main__ import compose, group_options, leaf_keys, to_config
+from cai_bootstrap.__main__ import compose, group_options, leaves, to_config
 from cai_bootstrap.config import Config, ModelSource, Quantization, TrainMethod, to_dict
 from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.resources import resource
@@ -28,20 +28,13 @@ def composed(*overrides: str) -> Config:
 
 def surface() -> str:
     """Every key with its default, interpolations as written: the top level, then each group's options."""
-    from omegaconf import OmegaConf
 
     def lines(overrides: list[str], groups: tuple[str, ...], inside: bool) -> list[str]:
-        config = compose(overrides)
-        plain = OmegaConf.to_container(config, resolve=False)
-        shown = []
-        for key in leaf_keys(config):
-            if (key.partition(".")[0] in groups) is inside:
-                value: object = plain
-                for part in key.split("."):
-                    assert isinstance(value, dict)
-                    value = value[part]
-                shown.append(f"  {key}={getattr(value, 'value', value)}")
-        return shown
+        return [
+            f"  {key}={getattr(value, 'value', value)}"
+            for key, value in leaves(compose(overrides)).items()
+            if (key.partition(".")[0] in groups) is inside
+        ]
 
     text = ["config", *lines(["stage=explicit"], tuple(GROUPS), inside=False)]
     for group, options in sorted(GROUPS.items()):

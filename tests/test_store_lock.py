@@ -65,9 +65,9 @@ def test_second_process_is_refused_at_once_and_a_kill_frees_the_run(tmp_path: Pa
 
 
 def test_a_second_run_in_the_same_process_is_refused_too(tmp_path: Path) -> None:
-    with run_lock(tmp_path, "run default"), pytest.raises(RunLocked, match=f"process {os.getpid()} "):
-        with run_lock(tmp_path, "run default"):
-            pass
+    refused = pytest.raises(RunLocked, match=f"process {os.getpid()} ")
+    with run_lock(tmp_path, "run default"), refused, run_lock(tmp_path, "run default"):
+        pass
     with run_lock(tmp_path, "run default"):
         pass
 

@@ -1,7 +1,6 @@
 """`Run.step`: found or computed, pointers, and what a changed configuration does to them."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +70,12 @@ def test_manifest_says_what_made_it(tmp_path: Path) -> None:
     assert drafts.manifest["engine"] is None
     assert manifest["code_revision"]
     assert manifest["libraries"]["python"]
-    assert sorted(os.listdir(prompts.path)) == ["counts.json", "dropped.jsonl", "manifest.json", "records.jsonl"]
+    assert sorted(path.name for path in prompts.path.iterdir()) == [
+        "counts.json",
+        "dropped.jsonl",
+        "manifest.json",
+        "records.jsonl",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -163,9 +167,9 @@ def test_finding_all_steps_again_keeps_the_gate(tmp_path: Path) -> None:
 
 
 def test_a_run_is_held_by_one(tmp_path: Path) -> None:
-    with Run(tmp_path, "default"), pytest.raises(RunLocked, match="run default is in use by process"):
-        with Run(tmp_path, "default"):
-            pass
+    refused = pytest.raises(RunLocked, match="run default is in use by process")
+    with Run(tmp_path, "default"), refused, Run(tmp_path, "default"):
+        pass
     with pytest.raises(StepFailed, match="is not held"):
         Run(tmp_path, "default").stage("explicit")
 
@@ -187,8 +191,8 @@ def test_mistakes_in_a_call_are_named(tmp_path: Path) -> None:
             run.step("explicit", "x", unmarked, settings={}, seed=1)
         with pytest.raises(UserError, match="cannot be written as JSON"):
             run.step("explicit", "x", make_prompts, settings={"length": float("nan")}, seed=1)
+        inputs, values = {"prompts": prompts}, {"prompts": 1}
         with pytest.raises(UserError, match="both as inputs and as values"):
-            inputs, values = {"prompts": prompts}, {"prompts": 1}
             run.step("explicit", "x", make_drafts, settings={}, inputs=inputs, values=values, seed=1)
 
 
@@ -199,8 +203,8 @@ def test_an_altered_artifact_stops_the_run(tmp_path: Path) -> None:
         with pytest.raises(CorruptArtifact, match=r"records\.jsonl has 0 bytes"):
             run_both(run)
         (drafts.path / "manifest.json").unlink()
+        inputs, values = {"prompts": prompts}, {"suffix": "!"}
         with pytest.raises(CorruptArtifact, match="has no manifest"):
-            inputs, values = {"prompts": prompts}, {"suffix": "!"}
             run.step("explicit", "drafts", make_drafts, settings={}, inputs=inputs, values=values, seed=1)
 
 
@@ -250,7 +254,7 @@ def test_an_interrupted_step_goes_on_from_its_journal(tmp_path: Path) -> None:
     assert len(SEEDS) == len(set(SEEDS)) == 5
     assert resumed.manifest["resumed"] is True
     assert resumed.manifest["warnings"] == ['resumed with another engine: {"threads":0}, before: {"threads":1}']
-    assert sorted(os.listdir(resumed.path)) == ["manifest.json", "records.jsonl"]
+    assert sorted(path.name for path in resumed.path.iterdir()) == ["manifest.json", "records.jsonl"]
     with Run(tmp_path / "b", "default") as run:
         whole = run.step("explicit", "drafts", sharded, settings={}, seed=7)
     assert whole.read("records.jsonl") == resumed.read("records.jsonl")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from cai_bootstrap.config import ModelConfig, ModelSource
 from cai_bootstrap.engines import gguf, model_files, tiny
-from cai_bootstrap.errors import DiskFull, UserError
+from cai_bootstrap.errors import UserError
+from cai_bootstrap.store.artifacts import full_disk
 from cai_bootstrap.store.provenance import digest, file_sha256
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ def prepare(model: ModelConfig, target: Path, progress_line: Callable[[str], Non
 def _given(model: ModelConfig, key: str) -> str:
     value = getattr(model, key)
     if not value:
-        raise UserError(
-            f"model.{key}={value!r} is not valid for model.source={model.source.value}: write model.{key}=…"
-        )
+        raise UserError(f"model.{key}={value!r} is not valid for model.source={model.source.value}: write model.{key}=…")
     return str(value)
 
 
@@ -91,9 +89,7 @@ def _from_package(model: ModelConfig, target: Path, progress_line: Callable[[str
         return _from_gguf(path, target, progress_line, model.sha256, f"package {package}")
 
 
-def _from_gguf(
-    path: Path, target: Path, progress_line: Callable[[str], None], sha256: str | None, origin: str
-) -> _Source:
+def _from_gguf(path: Path, target: Path, progress_line: Callable[[str], None], sha256: str | None, origin: str) -> _Source:
     found = file_sha256(path)
     _check_hash(found, sha256, origin)
     puts_bos = gguf.check(path)
@@ -116,9 +112,7 @@ def _from_path(given: str, target: Path, progress_line: Callable[[str], None], s
     if path.is_file() and path.suffix.lower() == ".gguf":
         return _from_gguf(path, target, progress_line, sha256, str(path))
     if not path.is_dir():
-        raise UserError(
-            f"model.path={given!r} is not there: write a folder with config.json and safetensors, or a GGUF file"
-        )
+        raise UserError(f"model.path={given!r} is not there: write a folder with config.json and safetensors, or a GGUF file")
     return _from_folder(path, target, sha256)
 
 
@@ -205,9 +199,7 @@ def _verify(source: _Source, target: Path, num_parameters: int) -> list[str]:
         head = [tokenizer.bos_token_id] if source.puts_bos else []
         back = tokenizer.decode(ids, skip_special_tokens=True)
         if ids != [*head, *plain] or back != text:
-            raise UserError(
-                f"the tokenizer gives {back!r} back for {text!r} (ids {ids[:8]}…): this model cannot be used"
-            )
+            raise UserError(f"the tokenizer gives {back!r} back for {text!r} (ids {ids[:8]}…): this model cannot be used")
     return _forward_check(tokenizer, target, num_parameters)
 
 
@@ -226,9 +218,7 @@ def _forward_check(tokenizer: PreTrainedTokenizerBase, target: Path, num_paramet
         model, loading = loaded
     except (ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"the model cannot be loaded ({type(error).__name__}: {reason}): give a causal model"
-        ) from error
+        raise UserError(f"the model cannot be loaded ({type(error).__name__}: {reason}): give a causal model") from error
     # Weights that the files lack would be drawn at random without an error.
     wrong = [*loading["missing_keys"], *loading["mismatched_keys"]]
     if wrong:
@@ -250,10 +240,10 @@ def _disk_full(target: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        # safetensors reports the system's error as text only.
-        if getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error):
-            raise DiskFull(f"no space left at {target}: free some space and run the same command again") from error
-        raise
+        full = full_disk(error, target)
+        if full is None:
+            raise
+        raise full from error
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ back as messages between a call and its answer.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -96,10 +97,8 @@ class Child:
     def close(self) -> None:
         """End the process; its memory is free when this returns."""
         if self._process.is_alive():
-            try:
+            with contextlib.suppress(BrokenPipeError, OSError):  # it is ending already, which is what is asked for
                 self._connection.send((None, (), {}, False))
-            except (BrokenPipeError, OSError):
-                pass  # it is ending already, which is what is asked for
             self._process.join(timeout=10)
             if self._process.is_alive():
                 self._process.kill()
@@ -153,14 +152,10 @@ class ChildEngine:
         self, prompts: Sequence[str], choices: Sequence[str], on_done: OnDone | None = None
     ) -> list[tuple[float, ...]]:
         """See the protocol."""
-        value: list[tuple[float, ...]] = self._child.call(
-            "choice_logprobs", list(prompts), list(choices), on_done=on_done
-        )
+        value: list[tuple[float, ...]] = self._child.call("choice_logprobs", list(prompts), list(choices), on_done=on_done)
         return value
 
-    def completion_logprobs(
-        self, pairs: Sequence[tuple[str, str]], on_done: OnDone | None = None
-    ) -> list[tuple[float, int]]:
+    def completion_logprobs(self, pairs: Sequence[tuple[str, str]], on_done: OnDone | None = None) -> list[tuple[float, int]]:
         """See the protocol."""
         value: list[tuple[float, int]] = self._child.call("completion_logprobs", list(pairs), on_done=on_done)
         return value

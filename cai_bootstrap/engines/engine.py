@@ -62,9 +62,7 @@ class Engine(Protocol):
         """Per prompt, the natural log-probability of each choice's first token as the next token."""
         ...
 
-    def completion_logprobs(
-        self, pairs: Sequence[tuple[str, str]], on_done: OnDone | None = None
-    ) -> list[tuple[float, int]]:
+    def completion_logprobs(self, pairs: Sequence[tuple[str, str]], on_done: OnDone | None = None) -> list[tuple[float, int]]:
         """Per (prompt, completion): the sum of the completion tokens' log-probabilities, and how many they are."""
         ...
 

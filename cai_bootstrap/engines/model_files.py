@@ -31,9 +31,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{folder / 'config.json'} is not a JSON object: get the file again")
     if "auto_map" in config:
-        raise UserError(
-            f"{folder} needs code of its own (auto_map), which is never run: use a model built into transformers"
-        )
+        raise UserError(f"{folder} needs code of its own (auto_map), which is never run: use a model built into transformers")
     if "quantization_config" in config:
         raise UserError(f"{folder} is quantised, and a merge needs plain weights: give the model it was made from")
     return config

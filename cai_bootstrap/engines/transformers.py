@@ -35,7 +35,8 @@ def load_model(folder: Path, *, device: str, dtype: str, attention_name: str) ->
         use_safetensors=True,
         trust_remote_code=False,
     )
-    return model.to(device).eval()  # type: ignore[arg-type]
+    model.to(device)  # type: ignore[arg-type]
+    return model.eval()
 
 
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -116,9 +117,7 @@ class TransformersEngine:
         return [results[i] for i in range(len(prompts))]
 
     @torch.inference_mode()
-    def completion_logprobs(
-        self, pairs: Sequence[tuple[str, str]], on_done: OnDone | None = None
-    ) -> list[tuple[float, int]]:
+    def completion_logprobs(self, pairs: Sequence[tuple[str, str]], on_done: OnDone | None = None) -> list[tuple[float, int]]:
         """Sum of the completion tokens' log-probabilities after the prompt, and their number."""
         completions = [self.encode_continuation(completion) for _, completion in pairs]
         prompts = [self.encode(prompt) for prompt, _ in pairs]

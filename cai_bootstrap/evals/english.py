@@ -11,9 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 ARTICLES = frozenset({"a", "an", "the"})
-NEGATIONS = frozenset(
-    "not no never nor neither without isnt arent wasnt werent dont doesnt didnt cannot cant wont".split()
-)
+NEGATIONS = frozenset("not no never nor neither without isnt arent wasnt werent dont doesnt didnt cannot cant wont".split())
 QUESTION_WORDS = frozenset("what when where which who whom whose why how whats wheres whos hows".split())
 QUESTION_AUXILIARIES = frozenset(
     "is are was were am do does did can could will would should shall may might must has have had "
@@ -177,7 +175,10 @@ def _is_verb(token: str) -> bool:
 def numbers(text: str) -> list[float]:
     """The numbers in `text` in order, written in digits or in words up to «one hundred»."""
     found: list[float] = []
-    tokens = re.findall(r"(?:(?<!\d)(?<!\d\s)-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[a-z]+", re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text.lower()))
+    tokens = re.findall(
+        r"(?:(?<!\d)(?<!\d\s)-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[a-z]+",
+        re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text.lower()),
+    )
     i = 0
     while i < len(tokens):
         token = tokens[i]

@@ -108,9 +108,7 @@ def power(total: int, discordant_share: float, difference: float, alpha: float) 
     """
     _require_power_arguments(total, discordant_share, alpha)
     if abs(difference) > discordant_share:
-        raise UserError(
-            f"difference={difference!r} is not possible: write one within ±discordant_share={discordant_share!r}"
-        )
+        raise UserError(f"difference={difference!r} is not possible: write one within ±discordant_share={discordant_share!r}")
     return _power(total, discordant_share, difference, alpha)
 
 
@@ -194,9 +192,7 @@ def compare(
     one, two = outcomes(first, first_outcome), outcomes(second, second_outcome)
     if one.keys() != two.keys():
         odd = sorted(one.keys() ^ two.keys())
-        raise UserError(
-            f"{name}: the arms differ in {len(odd)} items, such as {odd[0]!r}: evaluate the same items in both"
-        )
+        raise UserError(f"{name}: the arms differ in {len(odd)} items, such as {odd[0]!r}: evaluate the same items in both")
     return mcnemar(name, list(one.values()), [two[item] for item in one])
 
 

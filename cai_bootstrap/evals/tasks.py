@@ -17,16 +17,14 @@ from cai_bootstrap.evals.verifiers import VERIFIERS
 from cai_bootstrap.records import EvalRecord, FinishReason, HeldOutItem
 from cai_bootstrap.resources import resource
 
-SUITE_SHA256 = {"explicit": "0" * 64}
+SUITE_SHA256 = {"explicit": "210868692dbe42cfbd49954b77e381b905ccec433f28860ebb8683e9e12eceb1"}
 """SHA-256 of each suite's file, by its name. A suite is frozen: a changed file is refused."""
 
 SPLITS = ("dev", "test")
 KINDS = ("answer", "complete", "generate", "respond")
 
 _LEAD_IN = re.compile(r"\A\s*(?:(?:answer|response|a)[ \t]*:\s*)?", re.IGNORECASE)
-_END = re.compile(
-    r"\n[ \t\r]*\n|^[ \t]*(?:instruction|response|question|q|answer)[ \t]*:", re.IGNORECASE | re.MULTILINE
-)
+_END = re.compile(r"\n[ \t\r]*\n|^[ \t]*(?:instruction|response|question|q|answer)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
 def cut(output: str) -> str:
@@ -48,9 +46,7 @@ def verify(item: HeldOutItem, answer: str) -> str:
     return VERIFIERS[item.verifier](answer, item.instruction, **item.arguments)
 
 
-def score(
-    item: HeldOutItem, arm: str, rendered_prompt: str, output: str, finish: FinishReason, num_tokens: int
-) -> EvalRecord:
+def score(item: HeldOutItem, arm: str, rendered_prompt: str, output: str, finish: FinishReason, num_tokens: int) -> EvalRecord:
     """The outcome of one item for one arm.
 
     `content`: the verifier accepts the cut answer. `strict`: besides, the model ended by itself (`finish` is `eos`) and

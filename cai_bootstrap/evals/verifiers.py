@@ -116,7 +116,7 @@ def must_mention(answer: str, instruction: str, *, groups: Sequence[Sequence[str
 
 def question_about(answer: str, instruction: str, *, words: Sequence[str]) -> str:
     """Right for one question, in a question's form, with one question mark, at its end, that says one of `words`."""
-    reason = _not_an_answer(answer, instruction)
+    reason = _not_the_text(answer, instruction)
     if reason:
         return reason
     text = answer.strip().strip("\"'“”‘’«» \n")
@@ -135,7 +135,7 @@ def question_about(answer: str, instruction: str, *, words: Sequence[str]) -> st
 def title_about(answer: str, instruction: str, *, words: Sequence[str], max_words: int = 10) -> str:
     """Right for a title: one line of two to `max_words` words that says one of `words` and something of its own."""
     text = re.sub(r"^\s*title\s*:\s*", "", answer, flags=re.IGNORECASE)
-    reason = _not_an_answer(text, instruction)
+    reason = _not_the_text(text, instruction)
     if reason:
         return reason
     if len(english.sentences(text)) != 1:
@@ -186,8 +186,14 @@ def reply(answer: str, instruction: str, *, patterns: Sequence[str], forbidden: 
         return "empty"
     if english.is_loop(answer):
         return "loops"
+    if english.is_echo(answer, instruction):
+        return "echo"
+    message = set(english.words(instruction))
     own = english.own_sentences(answer, instruction)
-    if not own or set(english.words(own[0])) <= set(english.words(instruction)) and len(own) == 1:
+    # Up to two words taken over are a greeting given back («Good night!»), no echo.
+    while own and len(said_first := english.words(own[0])) > 2 and message.issuperset(said_first):
+        own = own[1:]
+    if not own:
         return "echo"
     said = english.plain(" ".join(own[:2]))
     for pattern in forbidden:
@@ -198,7 +204,17 @@ def reply(answer: str, instruction: str, *, patterns: Sequence[str], forbidden: 
 
 VERIFIERS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (any_of, number, completion, sentence_with, must_mention, question_about, title_about, member_of, reply)
+    for function in (
+        any_of,
+        number,
+        completion,
+        sentence_with,
+        must_mention,
+        question_about,
+        title_about,
+        member_of,
+        reply,
+    )
 }
 """Every verifier by the name that a suite's rows use."""
 
@@ -211,11 +227,15 @@ def _not_an_answer(answer: str, instruction: str) -> str:
         return "loops"
     if english.is_refusal(answer):
         return "refuses"
-    if english.is_about_the_task(answer):
-        return "talks about the task"
     if english.is_echo(answer, instruction) or not english.own_sentences(answer, instruction):
         return "echo"
     return "tautology" if any(english.is_tautology(sentence) for sentence in english.sentences(answer)) else ""
+
+
+def _not_the_text(answer: str, instruction: str) -> str:
+    """As `_not_an_answer`, and also why it is not the text that was asked for but talk about it."""
+    reason = _not_an_answer(answer, instruction)
+    return reason or ("talks about the task" if english.is_about_the_task(answer) else "")
 
 
 def _answering(answer: str, instruction: str) -> list[str]:
@@ -236,7 +256,7 @@ def _first_sentence(answer: str, instruction: str, keep_echo: bool = False) -> t
 
 def _prose(answer: str, instruction: str, max_sentences: int) -> str:
     """Why the text is not up to `max_sentences` proper sentences of its own; empty when it is."""
-    reason = _not_an_answer(answer, instruction)
+    reason = _not_the_text(answer, instruction)
     if reason:
         return reason
     if len(english.sentences(answer)) > max_sentences:

@@ -38,6 +38,11 @@ def status(root: Path, *, run: str | None = None, as_json: bool = False) -> str:
     return _as_text(runs)
 
 
+def next_command(root: Path, run: str) -> str:
+    """The command to run next for one run."""
+    return str(_describe_run(root, run)["next"])
+
+
 def _describe_run(root: Path, name: str) -> dict[str, Any]:
     try:
         state = read_run(root, name)
@@ -60,7 +65,9 @@ def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, 
     gate, checks, error = entry.get("gate"), [], None
     if gate is not None:
         try:
-            artifact = Store(root).find(stage, GATE_STEP, gate["digest"])
+            # A later round's gate has a name of its own.
+            step = next((name for name, found in entry["steps"].items() if found == gate["digest"]), GATE_STEP)
+            artifact = Store(root).find(stage, step, gate["digest"])
             if artifact is None:
                 error = "the gate's artifact is gone: run the stage again"
             else:

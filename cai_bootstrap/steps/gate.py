@@ -78,8 +78,7 @@ def _reaches(trained: Sequence[EvalRecord], threshold: float) -> dict[str, Any]:
         "high": rate.high,
         "threshold": threshold,
         "passed": passed,
-        "reason": f"Trained strict {percent(rate)} ({rate.successes} of {rate.total}) "
-        f"{relation} {100 * threshold:.1f} %.",
+        "reason": f"Trained strict {percent(rate)} ({rate.successes} of {rate.total}) {relation} {100 * threshold:.1f} %.",
     }
 
 

@@ -1,0 +1,410 @@
+"""The one path that every stage takes, top to bottom. `Runner.step` finds each artifact by its digest or makes it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from cai_bootstrap import stages
+from cai_bootstrap.config import Config, EngineConfig, to_dict
+from cai_bootstrap.engines.session import Session
+from cai_bootstrap.errors import MissingArtifact, UserError
+from cai_bootstrap.evals import tasks
+from cai_bootstrap.stages.stage import Stage, load_seeds
+from cai_bootstrap.steps import decide
+from cai_bootstrap.steps.base import audit_model, prepare_base
+from cai_bootstrap.steps.evaluate import evaluate_arm
+from cai_bootstrap.store.artifacts import Artifact, write_atomic
+from cai_bootstrap.store.run import Run, read_run, run_folder, step_digest
+
+UNTIL = ("pairs", "model", "gate")
+
+
+class Runner(Protocol):
+    """What the path needs of a run: `Run` computes, `plan.Planner` only looks."""
+
+    def step(
+        self,
+        stage: str,
+        name: str,
+        function: Callable[..., None],
+        *,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, Artifact] | None = None,
+        values: Mapping[str, Any] | None = None,
+        seed: int,
+    ) -> Artifact:
+        """The artifact of a step."""
+        ...
+
+
+@dataclass
+class Outcome:
+    """What a stage came to; a part that was not reached is None."""
+
+    base: dict[str, Artifact] = field(default_factory=dict)
+    """The base model's arms: raw (where asked for), cued, fewshot."""
+    gap: Artifact | None = None
+    pairs: Artifact | None = None
+    model: Artifact | None = None
+    trained: Artifact | None = None
+    gate: Artifact | None = None
+
+
+def measure_baseline(run: Runner, session: Session, config: Config, suite: str) -> tuple[Artifact, Outcome]:
+    """Stage 0: the base model, audited and measured raw, cued and few-shot. Returns (base model, outcome)."""
+    step = functools.partial(run.step, "baseline", seed=config.seed)
+    seeds = load_seeds(suite)
+    sampled = engine_settings(config)
+    base = step("base", prepare_base, settings=to_dict(config.model))
+    step(
+        "audit",
+        bind(audit_model, session=session),
+        settings={"sentinels": config.model.sentinels, **sampled},
+        inputs={"model": base},
+    )
+    arms: dict[str, Artifact] = {}
+    planned: list[tuple[str, str, list[list[str]]]] = [("raw", "raw", [])] if config.eval.raw else []
+    planned += [("cued", "cued", []), *((f"fewshot-{name}", "fewshot", shots) for name, shots in seeds["shots"].items())]
+    for name, arm, shots in planned:
+        arms[name] = step(
+            name,
+            bind(evaluate_arm, session=session),
+            settings={"max_tokens": config.eval.max_tokens, "shard_size": config.eval.shard_size, **sampled},
+            inputs={"model": base},
+            values={"suite": suite, "split": config.eval.split, "arm": arm, "shots": shots},
+        )
+    fewshot = {name.replace("-", "_"): arm for name, arm in arms.items() if name.startswith("fewshot")}
+    gap = step(
+        "gate",
+        decide.decide_gap,
+        settings={"max_p_value": config.stage.gate.max_p_value},
+        inputs={"cued": arms["cued"], **fewshot},
+    )
+    outcome = Outcome(base={name: arms[name] for name in ("raw", "cued") if name in arms}, gap=gap)
+    if is_made(gap):
+        outcome.base["fewshot"] = fewshot[gap.json("shots.json")["better"]]
+    else:  # only planned: which set is better will be known then
+        outcome.base["fewshot"] = fewshot[sorted(fewshot)[0]]
+    return base, outcome
+
+
+def bootstrap(
+    run: Runner,
+    session: Session,
+    config: Config,
+    stage: Stage,
+    parent: Artifact,
+    outcome: Outcome,
+    until: str,
+    round_: int,
+) -> None:
+    """One round of a stage, from its parent's model to its gate; fills in `outcome`."""
+    suffix = "" if round_ == 1 else f"-{round_}"
+    step = functools.partial(run.step, stage.name, seed=config.seed + round_ - 1)
+    heavy = {"session": session}
+    seeds, sampled, c = load_seeds(stage.seeds), engine_settings(config), to_dict(config.stage)
+    suites = [tasks.load_suite(name, split) for name in tasks.SUITE_SHA256 for split in tasks.SPLITS]
+    heldout = [item.instruction for suite in suites for item in suite]
+    earlier = outcome.pairs
+    previous = [] if earlier is None else earlier_instructions(earlier)
+    principles = choose_principles()
+
+    instructions = step(
+        f"instructions{suffix}",
+        bind(stage.make_instructions, **heavy),
+        settings={**c["instructions"], **sampled},
+        inputs={"model": parent},
+        values={"seeds": seeds["instructions"], "heldout": heldout, "previous": previous},
+    )
+    candidates = step(
+        f"candidates{suffix}",
+        bind(stage.draft, **heavy),
+        settings={k: v for k, v in {**c["responses"], **sampled}.items() if k != "zero_shot"},
+        inputs={"model": parent, "instructions": instructions},
+        values={"shots": seeds["shots"]},
+    )
+    step(
+        f"calibration{suffix}",
+        bind(stage.calibrate, **heavy),
+        settings={
+            "methods": c["selection"]["methods"],
+            "min_auc": c["selection"]["min_auc"],
+            "num_candidates": c["responses"]["num_candidates"],
+            "sampling": c["responses"]["sampling"],
+            **sampled,
+        },
+        inputs={"model": parent},
+        values={
+            "shots": seeds["shots"],
+            "kinds": [[kind, list(words)] for kind, words in stage.kinds],
+            "principles": [text for _, text in principles],
+        },
+    )
+    verdicts = step(
+        f"verdicts{suffix}",
+        bind(stage.judge, **heavy),
+        settings={
+            "methods": c["selection"]["methods"],
+            "shard_size": c["selection"]["shard_size"],
+            **sampled,
+        },
+        inputs={"model": parent, "instructions": instructions, "candidates": candidates},
+        values={"shots": seeds["shots"], "principles": [list(entry) for entry in principles]},
+    )
+    kept = step(
+        f"kept{suffix}",
+        stage.keep,
+        settings={"methods": c["selection"]["methods"], "min_scores": c["selection"]["min_scores"]},
+        inputs={"instructions": instructions, "candidates": candidates, "verdicts": verdicts},
+    )
+    rejected = step(
+        f"rejected{suffix}",
+        bind(stage.write_rejected, **heavy),
+        settings={"zero_shot": c["responses"]["zero_shot"], "shard_size": c["responses"]["shard_size"], **sampled},
+        inputs={"model": parent, "kept": kept},
+        values={"refusals": seeds["refusals"]},
+    )
+    inputs = {"model": parent, "candidates": candidates, "kept": kept, "rejected": rejected}
+    pairs = step(
+        f"pairs{suffix}",
+        stage.make_pairs,
+        settings=c["pairs"],
+        inputs=inputs if earlier is None else {**inputs, "earlier": earlier},
+    )
+    outcome.pairs = pairs
+    if until == "pairs":
+        return
+    outcome.model = train_and_merge(step, session, config, suffix, parent, pairs, suites[0])
+    if until == "model":
+        return
+    outcome.trained = step(
+        f"eval{suffix}",
+        bind(evaluate_arm, **heavy),
+        settings={"max_tokens": config.eval.max_tokens, "shard_size": config.eval.shard_size, **sampled},
+        inputs={"model": outcome.model},
+        values={"suite": stage.suite, "split": config.eval.split, "arm": "trained", "shots": []},
+    )
+    outcome.gate = step(
+        "gate" if round_ == 1 else f"gate{suffix}",
+        decide.decide_gate,
+        settings=c["gate"],
+        inputs={"trained": outcome.trained, **outcome.base},
+        values={"stage": stage.name, "warnings": warnings_of(run, stage.name)},
+    )
+
+
+def train_and_merge(
+    step: Callable[..., Artifact],
+    session: Session,
+    config: Config,
+    suffix: str,
+    parent: Artifact,
+    pairs: Artifact,
+    items: list[Any],
+) -> Artifact:
+    """The adapter trained on the parent, and both merged into plain weights."""
+    from cai_bootstrap import templates
+    from cai_bootstrap.steps.merge import merge_adapter
+    from cai_bootstrap.steps.train import train_adapter
+
+    # How often to save changes nothing of the result.
+    cadence = ("checkpoint_minutes", "checkpoint_steps")
+    settings = to_dict(config.train)
+    adapter = step(
+        f"adapter{suffix}",
+        bind(train_adapter, session=session, cadence={key: settings[key] for key in cadence}),
+        settings={key: value for key, value in settings.items() if key not in cadence},
+        inputs={"model": parent, "pairs": pairs},
+    )
+    return step(
+        f"model{suffix}",
+        bind(merge_adapter, session=session),
+        settings=to_dict(config.merge),
+        inputs={"model": parent, "adapter": adapter},
+        values={
+            "prompts": [templates.cued(item.instruction) for item in items[:: max(1, len(items) // config.merge.num_prompts)]]
+        },
+    )
+
+
+def run_stage(config: Config, until: str = "gate") -> int:
+    """Run a stage (and the baseline before it), print its table, and return the exit code: 0 done, 1 failed gate."""
+    from cai_bootstrap.report.progress import ConsoleProgress
+    from cai_bootstrap.report.stage import print_outcome
+
+    if until not in UNTIL:
+        raise UserError(f"until={until!r} is not known: write one of {', '.join(UNTIL)}")
+    root, started = Path(config.paths.root), time.monotonic()
+    name = config.stage.name
+    require_parent(root, config)
+    progress = ConsoleProgress()
+    with Run(root, config.run, progress) as run:
+        run.save_config(name, to_dict(config))
+        engine = resolved_engine(run, config.engine, progress)
+        with Session(engine) as session:
+            suite = "explicit" if name == "baseline" else stages.load(name).suite
+            base, outcome = measure_baseline(run, session, config, suite)
+            assert outcome.gap is not None
+            run.record_stage("baseline", outcome.gap, passed=True)
+            gap = outcome.gap.json("gate.json")["checks"][0]["passed"]
+            passed, skipped = True, name != "baseline" and not gap
+            if skipped:
+                run.record_stage(name, None, passed=True, skipped=True)
+            elif name != "baseline":
+                power = outcome.gap.json("power.json")
+                progress.line(describe_power(power))
+                passed = run_rounds(run, session, config, base, outcome, until)
+    print_outcome(config, run, outcome, skipped=skipped, until=until, seconds=time.monotonic() - started)
+    return 0 if passed or config.stage.gate.override else 1
+
+
+def run_rounds(run: Run, session: Session, config: Config, parent: Artifact, outcome: Outcome, until: str) -> bool:
+    """Train, and after a failed gate add data and train again, up to `stage.max_rounds`. Whether the gate was passed."""
+    stage = stages.load(config.stage.name)
+    for round_ in range(1, config.stage.max_rounds + 1):
+        bootstrap(run, session, config, stage, parent, outcome, until, round_)
+        if outcome.gate is None:
+            return True  # stopped before the gate, as asked
+        passed = bool(outcome.gate.json("gate.json")["passed"])
+        run.record_stage(stage.name, outcome.gate, passed=passed, override=config.stage.gate.override)
+        if passed:
+            return True
+    return False
+
+
+def describe_power(power: dict[str, Any]) -> str:
+    """One line on what this suite can tell, before any training."""
+    found = power["smallest_difference"]
+    texts = [
+        f"{100 * found[name]:.1f} points at p < {level}"
+        for name, level in (("0.05", "0.05"), ("gate", "the gate's level"))
+        if found[name] is not None
+    ]
+    return (
+        f"power: with {power['total']} items and {100 * power['discordant_share']:.0f} % discordant, exact McNemar finds "
+        f"a difference of {' or '.join(texts) if texts else 'nothing under 100 points'} with 80 % probability"
+    )
+
+
+def require_parent(root: Path, config: Config) -> None:
+    """Raise MissingArtifact unless the stage's parent was promoted in `parent_run`. The baseline runs by itself."""
+    parent, run = config.stage.parent, config.parent_run
+    if not parent or (run is None and parent == "baseline"):
+        return
+    where = run or config.run
+    entry = ((read_run(root, where) or {}).get("stages") or {}).get(parent) or {}
+    gate = entry.get("gate")
+    if entry.get("skipped") or (gate and (gate["passed"] or gate["override"])):
+        return
+    state = "has not passed its gate" if gate else "has not run"
+    raise MissingArtifact(
+        f"stage={config.stage.name} needs stage {parent} of run={where}, which {state}: run "
+        f"`python -m cai_bootstrap stage={parent} run={where}` first"
+    )
+
+
+def resolved_engine(run: Run, engine: EngineConfig, progress: Any) -> EngineConfig:
+    """`engine` with every `auto` filled in from the machine's measurement, taken once a run and kept with it."""
+    from cai_bootstrap.engines import measure
+    from cai_bootstrap.engines.child import Child
+
+    path = run.folder / "machine.json"
+    measured = json.loads(path.read_bytes()) if path.exists() else {}
+    if not measured:
+        with progress.task("measuring the machine", None):
+            child = Child(_measure, {"device": engine.device})
+            measured = child.call("measured")
+            child.close()
+        write_atomic(path, (json.dumps(measured, indent=2) + "\n").encode())
+    return measure.resolve(engine, measured)
+
+
+def _measure(device: str) -> SimpleNamespace:
+    from cai_bootstrap.engines import measure
+
+    return SimpleNamespace(measured=measure.measure(device))
+
+
+def bind(function: Callable[..., None], **resources: Any) -> Callable[..., None]:
+    """A step with what it works with (a session); resources are no part of its digest."""
+    bound: Any = functools.partial(function, **resources)
+    bound.step_name, bound.step_version = function.step_name, function.step_version  # type: ignore[attr-defined]
+    return bound  # type: ignore[no-any-return]
+
+
+def engine_settings(config: Config) -> dict[str, Any]:
+    """What of the engine belongs to a step's identity: which one, and a dtype where one was set by hand."""
+    return {"engine": config.engine.name, "dtype": config.engine.dtype}
+
+
+def choose_principles() -> list[tuple[str, str]]:
+    """(id, text) of the constitution's principles, in the balanced order in which they are used."""
+    from cai_bootstrap import constitution
+
+    loaded = constitution.load()
+    chosen = [loaded.choose(index) for index in range(len(loaded.principles))]
+    return [(principle.id, principle.text) for principle in chosen]
+
+
+def earlier_instructions(pairs: Artifact) -> list[str]:
+    """The instructions of an earlier round's pairs."""
+    from cai_bootstrap.steps.pair import read_pairs
+
+    return [pair.instruction for pair in read_pairs(pairs)] if is_made(pairs) else []
+
+
+def warnings_of(run: Runner, stage: str) -> list[str]:
+    """Warnings about validity that belong to the baseline and this stage so far."""
+    if not isinstance(run, Run):
+        return []
+    found = [text for name in ("baseline", stage) for text in (run.stage(name) or {}).get("warnings", [])]
+    return list(dict.fromkeys(found))
+
+
+def is_made(artifact: Artifact) -> bool:
+    """False for an artifact that is only planned."""
+    return bool(artifact.manifest)
+
+
+def export(config: Config, target: str) -> str:
+    """Copy the stage's merged model to `target` with a chat template; returns a line that says so."""
+    from cai_bootstrap.steps.export import export_model
+
+    root = Path(config.paths.root)
+    state = read_run(root, config.run) or {"stages": {}}
+    steps = state["stages"].get(config.stage.name, {}).get("steps", {})
+    models = [step for step in steps if step.split("-")[0] == "model"]
+    if not models:
+        raise MissingArtifact(
+            f"run={config.run} has no trained model of stage={config.stage.name}: run "
+            f"`python -m cai_bootstrap stage={config.stage.name} run={config.run}` first"
+        )
+    folder = run_folder(root, config.run) / config.stage.name / models[-1] / "model"
+    export_model(folder, Path(target))
+    return f"exported {config.run}/{config.stage.name} to {target}"
+
+
+def plan(configs: list[Config]) -> str:
+    """What would run and what is done already, a line a step; writes nothing."""
+    from cai_bootstrap.report.plan import Planner, render_plan
+
+    planners = []
+    for config in configs:
+        planner = Planner(Path(config.paths.root), config)
+        session = Session(config.engine)
+        suite = "explicit" if config.stage.name == "baseline" else stages.load(config.stage.name).suite
+        base, outcome = measure_baseline(planner, session, config, suite)
+        if config.stage.name != "baseline":
+            bootstrap(planner, session, config, stages.load(config.stage.name), base, outcome, "gate", 1)
+        planners.append(planner)
+    return render_plan(planners)
+
+
+__all__ = ["Outcome", "Runner", "bind", "bootstrap", "export", "measure_baseline", "plan", "run_stage", "step_digest"]

@@ -1,0 +1,210 @@
+"""`doctor`: the machine, the libraries, measured limits, and what the prepared base model really receives."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cai_bootstrap.config import Config
+from cai_bootstrap.store.artifacts import storage_errors
+from cai_bootstrap.store.provenance import code_revision, library_versions
+
+_TRIAL_BYTES = 64 << 20
+_MIN_FREE_GIB = 6.0
+"""A run of the default model keeps its base and a merged model (1 GiB each), checkpoints, one copy in the making."""
+
+
+def doctor(config: Config, as_json: bool) -> str:
+    """The report as text, or as JSON with `as_json`.
+
+    Keys of the JSON: machine, versions, code_revision, measured (see `measure.measure`), model (name, prepared, folder,
+    audit), problems (what to mend before a run). Takes seconds, and up to two minutes with a prepared model. Raises
+    UserError when the root cannot be written, DiskFull when it has no room for 64 MiB.
+    """
+    from cai_bootstrap.engines import measure
+
+    root = Path(config.paths.root).expanduser().absolute()
+    measured = measure.measure(config.engine.device)
+    versions = {**library_versions(), **_more_versions()}
+    machine = {
+        "system": platform.platform(),
+        "processor": measured["device_name"] if measured["device"] == "cpu" else platform.processor() or "CPU",
+        "gpu": measured["device_name"] if measured["device"] == "cuda" else None,
+        "cores": measured["cores"],
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 2),
+        "memory_free_gib": round(measure.free_memory_gib(), 2),
+        "root": str(root),
+        **_disk(root),
+    }
+    problems = version_problems(versions, has_gpu=machine["gpu"] is not None)
+    if machine["disk_free_gib"] < _MIN_FREE_GIB:
+        problems.append(f"{machine['disk_free_gib']} GiB free under {root}: a run needs about {_MIN_FREE_GIB:.0f}")
+    model = _model(config, root, measured)
+    if model["audit"] is not None:
+        problems += [f"prompt audit of {config.model.name}: {failure}" for failure in model["audit"]["failures"]]
+    report = {
+        "machine": machine,
+        "versions": versions,
+        "code_revision": code_revision(),
+        "measured": measured,
+        "model": model,
+        "problems": problems,
+    }
+    return json.dumps(report, indent=2, ensure_ascii=False) if as_json else _text(report)
+
+
+def version_problems(versions: Mapping[str, str], *, has_gpu: bool) -> list[str]:
+    """What is known to break with these versions (distribution name → version); one line each, with what to install."""
+    problems = []
+    if _numbers(versions.get("transformers", "")) == (5, 17, 0):
+        problems.append(
+            "transformers 5.17.0 loses the merges of a Gemma GGUF's tokenizer without a warning: install 5.19.0, or "
+            "prepare the base model with 5.19.0 first"
+        )
+    if _numbers(versions.get("omegaconf", "")) >= (2, 4):
+        problems.append(f"omegaconf {versions['omegaconf']} breaks Hydra 1.3: install omegaconf 2.3.1")
+    if not has_gpu and "triton" in versions and _numbers(versions.get("trl", "")) == (1, 15, 0):
+        problems.append("trl 1.15.0 fails on the CPU when triton is installed: uninstall triton, or install trl 1.16.0")
+    on_cpu = versions.get("torch", "").endswith("+cpu")
+    for name in ("torchvision", "torchaudio", "torchcodec"):
+        if on_cpu and name in versions and not versions[name].endswith("+cpu"):
+            problems.append(f"{name} {versions[name]} may be a CUDA build and breaks a CPU torch: uninstall {name}")
+    return problems
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in match.group(0).split(".")) if match else ()
+
+
+def _more_versions() -> dict[str, str]:
+    """Libraries that change no result but can break an installation."""
+    found = {}
+    for name in ("triton", "torchvision", "torchaudio", "torchcodec", "pandas"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _disk(root: Path) -> dict[str, float]:
+    """Free space in GiB, and the rate in MB/s at which a file under the root reaches the disk."""
+    folder = next(parent for parent in (root, *root.parents) if parent.is_dir())
+    block = os.urandom(1 << 20)
+    with storage_errors(folder), tempfile.TemporaryFile(dir=folder) as file:
+        start = time.perf_counter()
+        for _ in range(_TRIAL_BYTES // len(block)):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+        seconds = time.perf_counter() - start
+    return {
+        "disk_free_gib": round(shutil.disk_usage(folder).free / 2**30, 2),
+        "disk_write_mb_s": round(_TRIAL_BYTES / seconds / 1e6, 1),
+    }
+
+
+def _model(config: Config, root: Path, measured: dict[str, Any]) -> dict[str, Any]:
+    from cai_bootstrap import engines
+    from cai_bootstrap.engines.audit import audit
+    from cai_bootstrap.engines.measure import resolve
+
+    folder = _prepared(root, config.model.name)
+    if folder is None:
+        command = f"python -m cai_bootstrap stage=baseline model={config.model.name}"
+        return {"name": config.model.name, "prepared": False, "folder": None, "audit": None, "prepare_with": command}
+    engine_config = dataclasses.replace(resolve(config.engine, measured), name="transformers")
+    engine = engines.start(engine_config, folder)
+    try:
+        result = audit(engine, folder, sentinels=config.model.sentinels)
+    finally:
+        engine.close()
+    return {"name": config.model.name, "prepared": True, "folder": str(folder), "audit": result, "prepare_with": None}
+
+
+def _prepared(root: Path, name: str) -> Path | None:
+    """The newest complete base model of this name under the root; one without a manifest does not count."""
+    found = []
+    for manifest in (root / "checkpoints" / "base").glob("base-*/manifest.json"):
+        folder = manifest.parent
+        if folder.suffix == ".partial" or not (folder / "model" / "config.json").is_file():
+            continue
+        settings = json.loads(manifest.read_text(encoding="utf-8")).get("settings", {})
+        if settings.get("name") == name:
+            found.append((manifest.stat().st_mtime, folder / "model"))
+    return max(found)[1] if found else None
+
+
+def _text(report: dict[str, Any]) -> str:
+    machine, measured = report["machine"], report["measured"]
+    rate = f"writes {machine['disk_write_mb_s']} MB/s"
+    lines = ["machine"]
+    lines += _rows(
+        {
+            "system": machine["system"],
+            "processor": f"{machine['processor']}, {machine['cores']} usable cores",
+            "memory": f"{machine['memory_gib']} GiB, {machine['memory_free_gib']} free",
+            "GPU": machine["gpu"] or "none (none is needed)",
+            "disk": f"{machine['disk_free_gib']} GiB free under {machine['root']}, {rate}",
+        }
+    )
+    lines += ["", "measured"]
+    lines += _rows(
+        {
+            "matrix products": f"{measured['fp32_gflops']} GFLOP/s float32, {measured['bf16_gflops']} GFLOP/s bfloat16",
+            "memory bandwidth": f"{measured['bandwidth_gb_s']} GB/s",
+            "chosen": f"{measured['device']}, {measured['dtype']}, batch {measured['batch_size']}, "
+            f"{measured['threads']} threads ({measured['dtype_reason']})",
+        }
+    )
+    lines += ["", f"versions (this code: {report['code_revision']})"]
+    lines += _rows(report["versions"])
+    lines += ["", f"model {report['model']['name']}", *_model_lines(report["model"]), ""]
+    if report["problems"]:
+        lines += ["problems", *(f"  {problem}" for problem in report["problems"])]
+    else:
+        lines.append("no problems found")
+    return "\n".join(lines)
+
+
+def _model_lines(model: dict[str, Any]) -> list[str]:
+    if not model["prepared"]:
+        return [f"  not prepared here yet: `{model['prepare_with']}` does it"]
+    audit = model["audit"]
+    rows = {
+        "folder": model["folder"],
+        "prompt audit": "passed" if audit["passed"] else "FAILED",
+        "sample prompt": json.dumps(audit["sample"]["prompt"], ensure_ascii=False),
+        "its ids": " ".join(str(i) for i in audit["sample"]["ids"]),
+        "its tokens": " ".join(json.dumps(token, ensure_ascii=False) for token in audit["sample"]["tokens"]),
+        "characters/token": audit["characters_per_token"],
+        "chat template": "present, not used" if audit["chat_template"] else "none",
+    }
+    if audit["proper_ends"] is not None:
+        right = sum(row["passed"] for row in audit["sentinels"])
+        rows["sentinels"] = f"{right} of {len(audit['sentinels'])} right"
+        ends = audit["proper_ends"]
+        rows["zero-shot answers"] = f"{ends['ended']} of {ends['total']} end by themselves"
+    missed = [row for row in audit["sentinels"] if not row["passed"]]
+    lines = _rows(rows)
+    lines += [f"  missed: {row['prompt']!r} gave {row['output']!r}" for row in missed]
+    lines += [f"  FAILED: {failure}" for failure in audit["failures"]]
+    return lines + [f"  warning: {warning}" for warning in audit["warnings"]]
+
+
+def _rows(values: Mapping[str, object]) -> list[str]:
+    width = max(len(name) for name in values)
+    return [f"  {name:<{width}}  {value}" for name, value in values.items()]

@@ -1,0 +1,74 @@
+"""The end of a run: the table on the screen, and the same as `report.txt` beside the run's pointers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+
+from cai_bootstrap.config import Config
+from cai_bootstrap.records import GateResult
+from cai_bootstrap.report import tables
+from cai_bootstrap.report.status import next_command
+from cai_bootstrap.steps.decide import eval_records
+from cai_bootstrap.store.artifacts import Artifact, write_atomic
+from cai_bootstrap.store.run import Run
+
+
+class Outcome(Protocol):
+    """What a stage came to, as the pipeline fills it in."""
+
+    base: dict[str, Artifact]
+    gap: Artifact | None
+    pairs: Artifact | None
+    model: Artifact | None
+    trained: Artifact | None
+    gate: Artifact | None
+
+
+def print_outcome(config: Config, run: Run, outcome: Outcome, *, skipped: bool, until: str, seconds: float) -> None:
+    """Print the stage's table, and keep it as `report.txt` and `report.md` in the run's folder of the stage."""
+    name = config.stage.name
+    entry = run.stage(name) or {"steps": {}, "warnings": []}
+    warnings = list(dict.fromkeys([*(run.stage("baseline") or {"warnings": []})["warnings"], *entry["warnings"]]))
+    artifacts = {
+        label: _shown(artifact.path, run.root)
+        for label, artifact in (("pairs", outcome.pairs), ("model", outcome.model), ("gate", outcome.gate))
+        if artifact is not None
+    }
+    artifacts["run"] = _shown(run.folder, run.root)
+    minutes = {
+        f"{stage}/{step}": artifact.manifest["seconds"] / 60
+        for stage in dict.fromkeys(("baseline", name))
+        for step in (run.stage(stage) or {"steps": {}})["steps"]
+        if (artifact := run.artifact(stage, step)) is not None
+    }
+    minutes = {step: value for step, value in minutes.items() if value >= 0.05} | {"this call": seconds / 60}
+    gate = None if outcome.gate is None else GateResult.from_row(outcome.gate.json("gate.json"))
+    shown = (
+        {arm: eval_records(artifact) for arm, artifact in outcome.base.items()},
+        None if outcome.trained is None else eval_records(outcome.trained),
+        gate,
+        artifacts,
+        next_command(run.root, run.name),
+        minutes,
+        warnings,
+    )
+    folder = run.folder / name
+    write_atomic(folder / "report.txt", tables.render_text(*shown).encode())
+    write_atomic(folder / "report.md", tables.as_markdown(*shown).encode())
+    if sys.stdout.isatty():
+        Console().print(tables.result_table(*shown))
+    else:
+        print(tables.render_text(*shown))
+    if skipped:
+        print(f"stage {name} was skipped: the baseline shows no gap that it could close")
+    if until != "gate":
+        print(f"stopped after {until}, as asked")
+
+
+def _shown(path: Path, root: Path) -> str:
+    """A path as the user would type it."""
+    return str(path if root.is_absolute() else path.relative_to(root) if path.is_relative_to(root) else path)

@@ -1,0 +1,29 @@
+"""Stage 1: follow explicit, unambiguous instructions: answer, complete, generate, respond."""
+
+from __future__ import annotations
+
+from cai_bootstrap.stages.stage import Stage
+from cai_bootstrap.steps.filter import keep_best
+from cai_bootstrap.steps.generate import draft_candidates, write_rejected
+from cai_bootstrap.steps.judge import calibrate, judge_candidates
+from cai_bootstrap.steps.pair import make_pairs
+from cai_bootstrap.steps.prompts import make_instructions
+
+STAGE = Stage(
+    name="explicit",
+    suite="explicit",
+    seeds="explicit",
+    kinds=(
+        ("complete", ("Complete", "Finish")),
+        ("respond", ("Respond",)),
+        ("generate", ("Generate", "Write", "Describe", "Give one word", "Name one")),
+        ("answer", ("",)),
+    ),
+    make_instructions=make_instructions,
+    draft=draft_candidates,
+    calibrate=calibrate,
+    judge=judge_candidates,
+    keep=keep_best,
+    write_rejected=write_rejected,
+    make_pairs=make_pairs,
+)

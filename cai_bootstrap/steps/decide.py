@@ -1,0 +1,68 @@
+"""The two decisions: is there a gap worth training, and is the gate passed. Both are recorded, whichever way they go."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from cai_bootstrap.config import GateConfig
+from cai_bootstrap.evals import statistics
+from cai_bootstrap.records import EvalRecord, GateResult
+from cai_bootstrap.steps.gate import evaluate_gate, has_gap
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Work, step
+
+
+def eval_records(artifact: Artifact) -> list[EvalRecord]:
+    """The outcomes of an evaluated arm."""
+    return [EvalRecord.from_row(row) for row in artifact.rows()]
+
+
+def better_shots(arms: dict[str, Artifact]) -> str:
+    """Name of the few-shot arm with the higher content rate; the first one when they are equal."""
+    return max(sorted(arms), key=lambda name: sum(record.content for record in eval_records(arms[name])))
+
+
+@step(version=1)
+def decide_gap(work: Work, *, cued: Artifact, **fewshot: Artifact) -> None:
+    """`gate.json` of the baseline: whether the suite leaves something to train, and what a trained model must differ by
+    to be told apart (`power`: the smallest difference that exact McNemar finds with 80 % probability).
+    """
+    best = better_shots(fewshot)
+    base, examples = eval_records(cued), eval_records(fewshot[best])
+    gap, test, sentence = has_gap(base, examples)
+    discordant = (test.only_first + test.only_second) / test.total
+    levels = {"0.05": 0.05, "gate": float(work.settings["max_p_value"])}
+    found = {name: statistics.smallest_detectable(test.total, max(discordant, 0.05), alpha) for name, alpha in levels.items()}
+    power = {name: value if math.isfinite(value) else None for name, value in found.items()}
+    check: dict[str, Any] = {
+        "name": "gap",
+        "value": test.difference,
+        "low": test.low,
+        "high": test.high,
+        "threshold": 0.0,
+        "passed": gap,
+        "reason": sentence,
+    }
+    result = GateResult(stage="baseline", passed=True, checks=[check])
+    work.write_json("gate.json", result.to_row())
+    work.write_json("power.json", {"total": test.total, "discordant_share": discordant, "smallest_difference": power})
+    work.write_json("shots.json", {"better": best})
+
+
+@step(version=1)
+def decide_gate(
+    work: Work,
+    *,
+    stage: str,
+    warnings: list[str],
+    trained: Artifact,
+    cued: Artifact,
+    fewshot: Artifact,
+    **raw: Artifact,
+) -> None:
+    """`gate.json` of a stage: its GateResult."""
+    base = {"cued": eval_records(cued), "fewshot": eval_records(fewshot)}
+    base |= {name: eval_records(arm) for name, arm in raw.items()}
+    result = evaluate_gate(stage, GateConfig(**work.settings), eval_records(trained), base, warnings)
+    work.write_json("gate.json", result.to_row())

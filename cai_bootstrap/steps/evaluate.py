@@ -1,0 +1,59 @@
+"""Run a frozen held-out suite: every output recorded, every arm cut and scored by the same rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cai_bootstrap import templates
+from cai_bootstrap.engines.engine import Engine, GenerationRequest
+from cai_bootstrap.engines.session import Session
+from cai_bootstrap.errors import UserError
+from cai_bootstrap.evals import tasks
+from cai_bootstrap.records import HeldOutItem
+from cai_bootstrap.steps.generate import chunks
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Work, step
+
+_DECIDED = ("\n\n", "\nInstruction:", "\nResponse:", "\nQuestion:", "\nQ:", "\nAnswer:")
+"""The cut rule ends the answer here at the latest, in every arm: what would follow can change neither the content nor the
+strict verdict (text behind the answer is no proper end), so it is not generated. The stop itself is kept in the output."""
+
+
+@step(version=1)
+def evaluate_arm(
+    work: Work, *, session: Session, model: Artifact, suite: str, split: str, arm: str, shots: list[list[str]]
+) -> None:
+    """`records.jsonl` of EvalRecords: greedy, zero-shot `raw` or `cued`, or `fewshot` with `shots`."""
+    if arm not in ("raw", "cued", "fewshot", "trained"):
+        raise UserError(f"arm {arm!r} is not known: write raw, cued, fewshot or trained")
+    items = tasks.load_suite(suite, split)
+    engine = session.engine(model.path / "model")
+    work.record_engine(engine.description)
+    rows: list[dict[str, Any]] = []
+    with work.progress.task(f"evaluation, {arm}", len(items)) as task:
+        for index, part in chunks(items, work.settings["shard_size"]):
+            rows += work.shard(
+                index,
+                lambda _, part=part: _score(engine, part, arm, shots, work.settings["max_tokens"]),  # type: ignore[misc]
+            )
+            task.update((index + 1) * work.settings["shard_size"])
+    work.write_rows("records.jsonl", rows)
+
+
+def render(arm: str, instruction: str, shots: list[list[str]]) -> str:
+    """The prompt of an arm."""
+    if arm == "raw":
+        return templates.raw(instruction)
+    if arm == "fewshot":
+        return templates.few_shot([(question, answer) for question, answer in shots], instruction)
+    return templates.cued(instruction)
+
+
+def _score(engine: Engine, items: list[HeldOutItem], arm: str, shots: list[list[str]], max_tokens: int) -> list[dict[str, Any]]:
+    requests = [
+        GenerationRequest(prompt=render(arm, item.instruction, shots), max_tokens=max_tokens, stop=_DECIDED) for item in items
+    ]
+    rows = []
+    for item, asked, got in zip(items, requests, engine.generate(requests), strict=True):
+        rows.append(tasks.score(item, arm, asked.prompt, got.text, got.finish, len(got.token_ids)).to_row())
+    return rows

@@ -1,0 +1,144 @@
+"""Keep at most one answer an instruction; everything else is dropped with its reason."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+from cai_bootstrap.config import SelectionMethod
+from cai_bootstrap.evals import english
+from cai_bootstrap.records import Completion, Prompt, Verdict
+from cai_bootstrap.steps.duplicates import content_words
+from cai_bootstrap.steps.judge import answer_key
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Work, step
+
+_FORGED = re.compile(r"\b(?:Instruction|Response)\s*:|<[a-z_|/]+>|\[(?:INST|/INST)\]", re.IGNORECASE)
+
+
+_ONE_WORD = re.compile(r"\b(?:one|a|an) (?:\w+ )?word\b|\bname (?:of|one|an?)\b|^name\b|\bgive (?:one|a) word")
+
+
+def unfit(completion: Completion, prompt: Prompt) -> str:
+    """Why a candidate may not be chosen, whatever its score; empty when it may."""
+    text, instruction = completion.text, prompt.instruction
+    if completion.finish == "length":
+        return "cut at the token limit"
+    if not text:
+        return "empty"
+    if _FORGED.search(text):
+        return "forges a delimiter"
+    if not text.isascii() or re.search(r"[<>{}\[\]|*#=\\_]|\.\.\.|__", text):
+        return "malformed"
+    if english.is_loop(text):
+        return "loop"
+    if any(english.is_tautology(sentence) for sentence in english.sentences(text)):
+        return "tautology"
+    if english.is_refusal(text):
+        return "refusal"
+    if not answer_key(text, instruction) or (prompt.kind != "complete" and english.is_echo(text, instruction)):
+        return "echo"
+    return wrong_form(text, prompt)
+
+
+def wrong_form(text: str, prompt: Prompt) -> str:
+    """Why the text does not have the form that the instruction itself asks for; empty when it has."""
+    asked, words = prompt.instruction.lower(), text.split()
+    ends = text[-1] in ".!?\"'"
+    if "\n" in text:
+        return "more than one line"
+    if prompt.kind in ("answer", "complete"):
+        return "more than one sentence" if len(english.sentences(text)) > 1 else ""
+    if prompt.kind == "respond":
+        message = content_words(asked.partition(":")[2])
+        said = content_words(text)
+        if len(words) < 2 or not ends:
+            return "not a reply"
+        return "repeats the message" if message and len(said & message) / len(message) > 0.6 else ""
+    if "question" in asked:
+        return "" if text.endswith("?") and len(words) >= 3 else "not a question"
+    if re.search(r"\btitle\b", asked):
+        return "" if 2 <= len(words) <= 10 and text[-1] not in ".?" else "not a title"
+    if _ONE_WORD.search(asked) and "sentence" not in asked:
+        return "" if len(words) <= 4 else "more than was asked for"
+    if len(words) < 4 or not ends or not english.has_verb(text):
+        return "not a sentence"
+    if len(english.sentences(text)) > 2:
+        return "more than was asked for"
+    named = re.search(r"\b(?:with the word|contains the word|uses the word|using the word) (\w+)", asked)
+    if named and not english.find(english.words(named.group(1)), english.words(text)):
+        return "does not use the word"
+    topic = re.search(r"\babout (?:an? |the )?(?:\w+ )*?(\w+)\.$", asked)
+    if topic and topic.group(1) not in ("something", "anything", "someone") and not _mentions(topic.group(1), text):
+        return "off topic"
+    return ""
+
+
+def _mentions(word: str, text: str) -> bool:
+    stem = english.singular(word)[:5]
+    return any(other.startswith(stem) for other in english.words(text))
+
+
+@step(version=1)
+def keep_best(work: Work, *, instructions: Artifact, candidates: Artifact, verdicts: Artifact) -> None:
+    """`records.jsonl`: for each kept instruction its chosen answer, score and where both came from."""
+    methods = {kind: SelectionMethod(name) for kind, name in work.settings["methods"].items()}
+    groups: dict[str, list[Completion]] = {}
+    for row in candidates.rows():
+        groups.setdefault(row["prompt_id"], []).append(Completion.from_row(row))
+    scores = {row["completion_id"]: Verdict.from_row(row) for row in verdicts.rows()}
+    kept: list[dict[str, Any]] = []
+    dropped: list[dict[str, Any]] = []
+    for row in instructions.rows():
+        prompt = Prompt.from_row(row)
+        method = methods[prompt.kind].value
+        fit: list[tuple[float, float, Completion]] = []
+        reasons: Counter[str] = Counter()
+        for candidate in groups.get(prompt.id, []):
+            reason = unfit(candidate, prompt)
+            if reason:
+                reasons[reason] += 1
+                dropped.append(_drop(prompt, candidate, reason))
+                continue
+            verdict = scores[candidate.id].scores
+            fit.append((verdict[method], verdict["fewshot_logprob"], candidate))
+        if not fit:
+            dropped.append(_drop(prompt, None, f"no fit candidate ({reasons.most_common(1)[0][0] if reasons else 'none'})"))
+            continue
+        fit.sort(key=lambda entry: (-entry[0], -entry[1], entry[2].id))
+        score, _, best = fit[0]
+        dropped += [_drop(prompt, other, "another candidate is better") for _, _, other in fit[1:]]
+        if score < work.settings["min_scores"][method]:
+            dropped.append(_drop(prompt, best, f"{method} too low"))
+            continue
+        kept.append(
+            {
+                "prompt_id": prompt.id,
+                "kind": prompt.kind,
+                "instruction": prompt.instruction,
+                "text": best.text,
+                "score": score,
+                "selection": method,
+                "completion_id": best.id,
+                "completion_logprob": best.logprob,
+                "completion_seed": best.seed,
+                "rendered_prompt": best.rendered_prompt,
+                "scores": scores[best.id].scores,
+                "principle": scores[best.id].principle,
+                "instruction_source": prompt.source,
+            }
+        )
+    work.write_rows("records.jsonl", kept)
+    work.drop(dropped)
+
+
+def _drop(prompt: Prompt, candidate: Completion | None, reason: str) -> dict[str, Any]:
+    return {
+        "step": "kept",
+        "reason": reason,
+        "prompt_id": prompt.id,
+        "kind": prompt.kind,
+        "instruction": prompt.instruction,
+        "text": None if candidate is None else candidate.text,
+    }

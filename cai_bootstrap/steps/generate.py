@@ -1,0 +1,185 @@
+"""Candidates: few-shot answers to every instruction; and what the base model writes where it should not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+from cai_bootstrap import templates
+from cai_bootstrap.config import SamplingConfig
+from cai_bootstrap.engines.engine import Engine, GenerationRequest
+from cai_bootstrap.engines.session import Session
+from cai_bootstrap.errors import StepFailed
+from cai_bootstrap.evals import english
+from cai_bootstrap.records import Completion, Prompt
+from cai_bootstrap.steps.prompts import parse_list
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Work, step
+
+T = TypeVar("T")
+MIN_REFUSALS = 50
+"""Different refusals that the pairs draw from; a fixed phrase would be learnt instead of the habit."""
+_MAX_REFUSAL_SHARDS = 12
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[tuple[int, Sequence[T]]]:
+    """(index, slice) over `items` in slices of `size`."""
+    for index in range(0, len(items), size):
+        yield index // size, items[index : index + size]
+
+
+def request(prompt: str, sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()) -> GenerationRequest:
+    """A generation request with these sampling settings."""
+    return GenerationRequest(
+        prompt=prompt,
+        max_tokens=sampling.max_tokens,
+        stop=stop,
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        seed=seed,
+    )
+
+
+def sample_candidates(
+    engine: Engine,
+    prompts: Sequence[tuple[str, str]],
+    shots: dict[str, list[list[str]]],
+    num_candidates: int,
+    sampling: SamplingConfig,
+    seed: int,
+) -> list[list[Completion]]:
+    """`num_candidates` few-shot answers to each (id, instruction), alternating between the shot sets.
+
+    The first answer of each shot set is greedy, the others are sampled.
+    """
+    rng = random.Random(seed)
+    names = sorted(shots)
+    results: list[list[Completion]] = [[] for _ in prompts]
+    for number, name in enumerate(names):
+        examples = [(question, answer) for question, answer in shots[name]]
+        requests: list[GenerationRequest] = []
+        owners: list[tuple[int, int]] = []
+        for index, (_, instruction) in enumerate(prompts):
+            for candidate in range(number, num_candidates, len(names)):
+                greedy = SamplingConfig(temperature=0.0, max_tokens=sampling.max_tokens)
+                settings = greedy if candidate == number else sampling
+                text = templates.few_shot(examples, instruction)
+                requests.append(request(text, settings, rng.getrandbits(32), templates.RESPONSE_STOPS))
+                owners.append((index, candidate))
+        # One call per shot set: all its prompts share the examples, which are computed once.
+        for (index, candidate), asked, got in zip(owners, requests, engine.generate(requests), strict=True):
+            results[index].append(
+                Completion(
+                    id=f"{prompts[index][0]}-{candidate}",
+                    prompt_id=prompts[index][0],
+                    text=got.text.strip(),
+                    finish=got.finish,
+                    num_tokens=len(got.token_ids),
+                    logprob=got.logprob,
+                    rendered_prompt=asked.prompt,
+                    seed=asked.seed,
+                )
+            )
+    return results
+
+
+@step(version=1)
+def draft_candidates(
+    work: Work, *, session: Session, model: Artifact, instructions: Artifact, shots: dict[str, list[list[str]]]
+) -> None:
+    """Few-shot candidates for every instruction: `records.jsonl` of Completions."""
+    prompts = [Prompt.from_row(row) for row in instructions.rows()]
+    sampling = SamplingConfig(**work.settings["sampling"])
+    engine = session.engine(model.path / "model")
+    work.record_engine(engine.description)
+    rows: list[dict[str, Any]] = []
+    with work.progress.task("candidates", len(prompts)) as task:
+        for index, part in chunks(prompts, work.settings["shard_size"]):
+            pairs = [(prompt.id, prompt.instruction) for prompt in part]
+            rows += work.shard(
+                index,
+                lambda seed, pairs=pairs: [  # type: ignore[misc]
+                    candidate.to_row()
+                    for group in sample_candidates(engine, pairs, shots, work.settings["num_candidates"], sampling, seed)
+                    for candidate in group
+                ],
+            )
+            task.update((index + 1) * work.settings["shard_size"])
+    work.write_rows("records.jsonl", rows)
+
+
+@step(version=1)
+def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artifact, refusals: list[str]) -> None:
+    """What the pairs reject, from the model itself: zero-shot outputs, run-ons of the chosen answers, refusals.
+
+    Writes `zero_shot.jsonl` and `run_on.jsonl` (Completions, prompt_id an instruction) and `refusals.json`.
+    Raises StepFailed when fewer than 50 different refusals come.
+    """
+    rows = kept.rows()
+    sampling = SamplingConfig(**work.settings["zero_shot"])
+    size = int(work.settings["shard_size"])
+    engine = session.engine(model.path / "model")
+    work.record_engine(engine.description)
+    num_shards = -(-len(rows) // size)
+    zero_shot: list[dict[str, Any]] = []
+    run_on: list[dict[str, Any]] = []
+    with work.progress.task("rejected answers", 2 * len(rows)) as task:
+        for index, part in chunks(rows, size):
+            prompts = [(row["prompt_id"], templates.cued(row["instruction"])) for row in part]
+            zero_shot += work.shard(index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
+            task.update((index + 1) * size)
+        for index, part in chunks(rows, size):
+            prompts = [(row["prompt_id"], templates.cued(row["instruction"]) + templates.response(row["text"])) for row in part]
+            run_on += work.shard(num_shards + index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
+            task.update(len(rows) + (index + 1) * size)
+    found: dict[str, None] = {}
+    with work.progress.task("refusals", MIN_REFUSALS) as task:
+        for index in range(2 * num_shards, 2 * num_shards + _MAX_REFUSAL_SHARDS):
+            for row in work.shard(index, lambda seed: _refusals(engine, refusals, seed)):
+                found[row["text"]] = None
+            task.update(len(found))
+            if len(found) >= MIN_REFUSALS:
+                break
+    if len(found) < MIN_REFUSALS:
+        raise StepFailed(
+            f"only {len(found)} different refusals came, {MIN_REFUSALS} are needed: add examples under `refusals` in the seeds"
+        )
+    work.write_rows("zero_shot.jsonl", zero_shot)
+    work.write_rows("run_on.jsonl", run_on)
+    work.write_json("refusals.json", list(found))
+
+
+def _continue(engine: Engine, prompts: Sequence[tuple[str, str]], sampling: SamplingConfig, seed: int) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    requests = [request(text, sampling, rng.getrandbits(32)) for _, text in prompts]
+    return [
+        Completion(
+            id=f"{prompt_id}-r",
+            prompt_id=prompt_id,
+            text=got.text,
+            finish=got.finish,
+            num_tokens=len(got.token_ids),
+            logprob=got.logprob,
+            rendered_prompt=asked.prompt,
+            seed=asked.seed,
+        ).to_row()
+        for (prompt_id, _), asked, got in zip(prompts, requests, engine.generate(requests), strict=True)
+    ]
+
+
+def _refusals(engine: Engine, examples: Sequence[str], seed: int) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    sampling = SamplingConfig(temperature=0.9, max_tokens=120)
+    requests = []
+    for _ in range(12):
+        order = rng.sample(list(examples), len(examples))
+        requests.append(request(templates.refusal_list(order), sampling, rng.getrandbits(32), ("\n\n",)))
+    rows = []
+    for got in engine.generate(requests):
+        entries = parse_list(got.text, len(examples) + 1)
+        for text in entries[:-1] if got.finish == "length" else entries:
+            if english.is_refusal(text) and text not in examples and len(text.split()) >= 4 and text[-1] in ".!":
+                rows.append({"text": text})
+    return rows

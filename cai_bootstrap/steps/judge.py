@@ -1,0 +1,236 @@
+"""Scores for candidates, each method calibrated on planted good and bad answers before it may choose anything."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from cai_bootstrap import templates
+from cai_bootstrap.config import SamplingConfig, SelectionMethod
+from cai_bootstrap.engines.engine import Engine
+from cai_bootstrap.engines.session import Session
+from cai_bootstrap.errors import JudgeError, StepFailed
+from cai_bootstrap.evals import english, statistics
+from cai_bootstrap.records import Completion, Prompt, Verdict
+from cai_bootstrap.steps.duplicates import content_words
+from cai_bootstrap.steps.generate import chunks, sample_candidates
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Work, step
+
+_NULL_INSTRUCTION = "Say something."
+"""What relevance compares with: an instruction that makes no answer more likely than another."""
+Shots = dict[str, list[list[str]]]
+
+
+def answer_key(text: str, instruction: str) -> frozenset[str]:
+    """What an answer says beyond its instruction: two answers with the same key agree. Empty for an echo."""
+    return frozenset(english.words(text)) - content_words(instruction) - {"is", "are", "it", "in", "of", "to", "answer"}
+
+
+def agreement(text: str, others: Sequence[str], instruction: str) -> float:
+    """Share of `others` (the candidate itself among them) that say the same; 0 for an echo."""
+    key = answer_key(text, instruction)
+    return sum(answer_key(other, instruction) == key for other in others) / len(others) if key else 0.0
+
+
+def relevance(
+    engine: Engine, shots: Sequence[tuple[str, str]], items: Sequence[tuple[str, str]]
+) -> tuple[list[float], list[float]]:
+    """For (instruction, text): mean log-probability per token after the instruction, and how much that is above the
+    mean after a null instruction (pointwise mutual information per token, natural log)."""
+    own = [(templates.few_shot(shots, instruction), templates.response(text)) for instruction, text in items]
+    null = [(templates.few_shot(shots, _NULL_INSTRUCTION), templates.response(text)) for _, text in items]
+    first = [total / max(1, count) for total, count in engine.completion_logprobs(own)]
+    second = [total / max(1, count) for total, count in engine.completion_logprobs(null)]
+    return first, [a - b for a, b in zip(first, second, strict=True)]
+
+
+def critic_margins(engine: Engine, items: Sequence[tuple[str, str, str, str]]) -> list[tuple[float, float, float]]:
+    """For (principle, instruction, text, opponent): (margin, log-odds as A, log-odds as B); margin is their mean.
+
+    Positive favours `text`. Both orders, so that a preference for a letter cancels. Raises JudgeError for a verdict that
+    is no number.
+    """
+    forward = [templates.critic(p, i, text, other) for p, i, text, other in items]
+    backward = [templates.critic(p, i, other, text) for p, i, text, other in items]
+    scores = engine.choice_logprobs(forward + backward, templates.CHOICES)
+    results = []
+    for (a1, b1), (a2, b2) in zip(scores[: len(items)], scores[len(items) :], strict=True):
+        as_first, as_second = a1 - b1, b2 - a2
+        margin = (as_first + as_second) / 2
+        if margin != margin:
+            raise JudgeError("the critic's log-probability is not a number: the model's weights are damaged")
+        results.append((margin, as_first, as_second))
+    return results
+
+
+@step(version=1)
+def calibrate(
+    work: Work, *, session: Session, model: Artifact, shots: Shots, kinds: list[list[Any]], principles: list[str]
+) -> None:
+    """`calibration.json`: for each method its AUC with 95 % interval on planted good and bad answers, by kind.
+
+    Planted are the worked examples themselves: each set is judged with the other set as examples. Good is the example's
+    answer, bad are an answer of the same form to another instruction and one of another form. `kinds` are [kind
+    pattern list] pairs: (kind, opening words). Raises StepFailed when the method that the config names for a kind does
+    not separate good from bad.
+    """
+    engine = session.engine(model.path / "model")
+    work.record_engine(engine.description)
+    with work.progress.task("calibration", None):
+        rows = work.shard(0, lambda seed: _calibration_rows(engine, work.settings, shots, kinds, principles, seed))
+    methods = {kind: SelectionMethod(name) for kind, name in work.settings["methods"].items()}
+    table: dict[str, Any] = {}
+    for method in SelectionMethod:
+        using = [kind for kind, name in methods.items() if name is method]
+        groups = {kind: [kind] for kind in methods} | {"all": list(methods)} | ({"in use": using} if using else {})
+        table[method.value] = {}
+        for group, members in groups.items():
+            good = [row["scores"][method.value] for row in rows if row["good"] and row["kind"] in members]
+            bad = [row["scores"][method.value] for row in rows if not row["good"] and row["kind"] in members]
+            value, low, high = statistics.auc(good, bad)
+            table[method.value][group] = {
+                "auc": value,
+                "low": low,
+                "high": high,
+                "num_good": len(good),
+                "num_bad": len(bad),
+                "useful": low >= work.settings["min_auc"],
+            }
+    for method in set(methods.values()):
+        found = table[method.value]["in use"]
+        if not found["useful"]:
+            raise StepFailed(
+                f"selection method {method.value!r} does not separate good from bad answers (AUC {found['auc']:.2f}, 95 % "
+                f"interval {found['low']:.2f} to {found['high']:.2f}, needed {work.settings['min_auc']}): name another one "
+                "in stage.selection.methods"
+            )
+    work.write_json("calibration.json", table)
+    work.write_rows("records.jsonl", rows)
+
+
+def _calibration_rows(
+    engine: Engine,
+    settings: dict[str, Any],
+    shots: Shots,
+    kinds: list[list[Any]],
+    principles: list[str],
+    seed: int,
+) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    rows: list[dict[str, Any]] = []
+    for name in sorted(shots):
+        examples = [(q, a) for other in sorted(shots) if other != name for q, a in shots[other]]
+        items = [(question, answer, _kind(question, kinds)) for question, answer in shots[name]]
+        sampled = sample_candidates(
+            engine,
+            [(f"planted-{name}-{i}", question) for i, (question, _, _) in enumerate(items)],
+            {key: value for key, value in shots.items() if key != name},
+            settings["num_candidates"],
+            SamplingConfig(**settings["sampling"]),
+            seed,
+        )
+        planted: list[tuple[int, str, bool, str]] = []
+        for i, (_, answer, kind) in enumerate(items):
+            same = [a for _, a, k in items if k == kind and a != answer]
+            other = [a for _, a, k in items if k != kind]
+            bads = [rng.choice(same or other), rng.choice(other)]
+            planted += [(i, answer, True, bads[0])] + [(i, bad, False, answer) for bad in bads]
+        texts = [(items[i][0], text) for i, text, _, _ in planted]
+        likely, relevant = relevance(engine, examples, texts)
+        margins = critic_margins(
+            engine, [(principles[i % len(principles)], items[i][0], text, rival) for i, text, _, rival in planted]
+        )
+        for (i, text, good, _), a, b, (margin, _, _) in zip(planted, likely, relevant, margins, strict=True):
+            said = [candidate.text for candidate in sampled[i]]
+            scores = {
+                "agreement": agreement(text, said, items[i][0]),
+                "fewshot_logprob": a,
+                "relevance": b,
+                "critic": margin,
+            }
+            rows.append({"kind": items[i][2], "instruction": items[i][0], "text": text, "good": good, "scores": scores})
+    return rows
+
+
+def _kind(question: str, kinds: list[list[Any]]) -> str:
+    for kind, openings in kinds:
+        if any(question.startswith(opening) for opening in openings):
+            return str(kind)
+    return "answer"
+
+
+@step(version=1)
+def judge_candidates(
+    work: Work,
+    *,
+    session: Session,
+    model: Artifact,
+    instructions: Artifact,
+    candidates: Artifact,
+    shots: Shots,
+    principles: list[list[str]],
+) -> None:
+    """Verdicts: each candidate's score by the method in use for its kind, and its few-shot log-probability (free)."""
+    prompts = {row["id"]: Prompt.from_row(row) for row in instructions.rows()}
+    groups: dict[str, list[Completion]] = {}
+    for row in candidates.rows():
+        groups.setdefault(row["prompt_id"], []).append(Completion.from_row(row))
+    methods = work.settings["methods"]
+    examples = [(q, a) for q, a in shots[sorted(shots)[0]]]
+    engine = session.engine(model.path / "model")
+    work.record_engine(engine.description)
+    rows: list[dict[str, Any]] = []
+    with work.progress.task("verdicts", len(groups)) as task:
+        for index, part in chunks(list(groups.items()), work.settings["shard_size"]):
+            rows += work.shard(
+                index,
+                lambda _, part=part, index=index: _verdicts(  # type: ignore[misc]
+                    engine, part, prompts, methods, examples, principles, index * work.settings["shard_size"]
+                ),
+            )
+            task.update((index + 1) * work.settings["shard_size"])
+    work.write_rows("records.jsonl", rows)
+
+
+def _verdicts(
+    engine: Engine,
+    part: Sequence[tuple[str, list[Completion]]],
+    prompts: dict[str, Prompt],
+    methods: dict[str, str],
+    examples: list[tuple[str, str]],
+    principles: list[list[str]],
+    offset: int,
+) -> list[dict[str, Any]]:
+    scores: dict[str, dict[str, float]] = {}
+    relevant: list[Completion] = []
+    critical: list[tuple[Completion, Completion, list[str]]] = []
+    named: dict[str, str] = {}
+    for number, (prompt_id, group) in enumerate(part):
+        prompt = prompts[prompt_id]
+        method = methods[prompt.kind]
+        texts = [candidate.text for candidate in group]
+        for candidate in group:
+            own = scores[candidate.id] = {"fewshot_logprob": candidate.logprob / max(1, candidate.num_tokens)}
+            if method == "agreement":
+                own["agreement"] = agreement(candidate.text, texts, prompt.instruction)
+            elif method == "relevance":
+                relevant.append(candidate)
+            elif method == "critic":
+                principle = principles[(offset + number) % len(principles)]
+                named[candidate.id] = principle[0]
+                critical.append((candidate, group[0] if candidate is not group[0] else group[-1], principle))
+    if relevant:
+        items = [(prompts[c.prompt_id].instruction, c.text) for c in relevant]
+        for candidate, score in zip(relevant, relevance(engine, examples, items)[1], strict=True):
+            scores[candidate.id]["relevance"] = score
+    if critical:
+        rubric = [(p[1], prompts[c.prompt_id].instruction, c.text, other.text) for c, other, p in critical]
+        for (candidate, _, _), (margin, first, second) in zip(critical, critic_margins(engine, rubric), strict=True):
+            scores[candidate.id] |= {"critic": margin, "critic_as_a": first, "critic_as_b": second}
+    return [
+        Verdict(prompt_id=c.prompt_id, completion_id=c.id, scores=scores[c.id], principle=named.get(c.id)).to_row()
+        for _, group in part
+        for c in group
+    ]

@@ -1,0 +1,71 @@
+"""Every text that a model is given, rendered in one place. Completions style: no chat template anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+
+Shots = Sequence[tuple[str, str]]
+
+RESPONSE_STOPS = ("\nInstruction:",)
+"""Ends a few-shot answer. A whole line start, so that lists, code and blank lines inside an answer survive."""
+
+_LIST_INTROS = {
+    "answer": "Simple questions that every child can answer with a word or two:",
+    "complete": "Unfinished sentences and phrases, each with one obvious ending that is left out:",
+    "generate": "Short writing tasks, each done in one sentence or one word:",
+    "respond": "Things that people say to each other and that want a friendly reply:",
+}
+
+
+def raw(instruction: str) -> str:
+    """The bare instruction on a line of its own."""
+    return f"{instruction}\n"
+
+
+def cued(instruction: str) -> str:
+    """The format that is trained and evaluated."""
+    return f"Instruction: {instruction}\nResponse:"
+
+
+def response(text: str) -> str:
+    """A response as it follows `cued`: one space, then the text."""
+    return f" {text}"
+
+
+def few_shot(shots: Shots, instruction: str) -> str:
+    """Worked examples, then the instruction in the same format."""
+    examples = "".join(f"{cued(question)}{response(answer)}\n\n" for question, answer in shots)
+    return examples + cued(instruction)
+
+
+def instruction_list(kind: str, examples: Sequence[str]) -> str:
+    """A numbered list of one kind of instruction, ending where the next entry begins."""
+    lines = "".join(f"{number}. {example}\n" for number, example in enumerate(examples, start=1))
+    return f"{_LIST_INTROS[kind]}\n\n{lines}{len(examples) + 1}."
+
+
+def refusal_list(examples: Sequence[str]) -> str:
+    """A numbered list of ways to refuse, ending where the next entry begins."""
+    lines = "".join(f"{number}. {example}\n" for number, example in enumerate(examples, start=1))
+    return f"Different ways to say that one cannot or will not help:\n\n{lines}{len(examples) + 1}."
+
+
+def critic(principle: str, instruction: str, first: str, second: str) -> str:
+    """A rubric with one principle of the constitution and two answers; the next token is « A» or « B»."""
+    return (
+        "Two answers to an instruction are compared. The better one follows this rule: "
+        f"{principle}\n\n"
+        "Instruction: Name the colour of grass.\nA: Green.\nB: I like turtles.\nBetter answer: A\n\n"
+        "Instruction: Complete: Cats and\nA: Cats and Cats and\nB: dogs\nBetter answer: B\n\n"
+        f"Instruction: {instruction}\nA: {first}\nB: {second}\nBetter answer:"
+    )
+
+
+CHOICES = (" A", " B")
+
+
+def digest() -> str:
+    """SHA-256 of this module's source: recorded with every pair."""
+    return hashlib.sha256(inspect.getsource(inspect.getmodule(digest)).encode()).hexdigest()  # type: ignore[arg-type]

@@ -1,0 +1,121 @@
+"""The one cutting rule, the scoring, and what a suite file must be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cai_bootstrap.errors import CorruptArtifact, UserError
+from cai_bootstrap.evals import tasks
+from cai_bootstrap.evals.tasks import cut, cut_is_decided, load_suite, parse_suite, score
+from cai_bootstrap.records import FinishReason, HeldOutItem
+
+PIECES = ["Paris", " ", "\n", "\n\n", "Answer:", "answer :", "Instruction:", "Q:", "Question", ":", "Response:", "A", "\t", "\r"]
+ITEM = HeldOutItem(
+    id="explicit-0001",
+    suite="explicit",
+    split="dev",
+    kind="answer",
+    family="capitals",
+    instruction="What is the capital of France?",
+    verifier="any_of",
+    arguments={"accepted": ["Paris"], "rivals": ["Rome"]},
+)
+
+
+@pytest.mark.parametrize(
+    ("output", "answer", "decided"),
+    [
+        (" Paris", "Paris", False),
+        ("\n\n Paris\n", "Paris", False),
+        ("Paris\n\nInstruction: next", "Paris", True),
+        ("Paris\n \t\nmore", "Paris", True),
+        ("Paris\nInstruction: next", "Paris", True),
+        ("Paris\nresponse: x", "Paris", True),
+        ("Paris\nQ: x", "Paris", True),
+        ("Paris\n  QUESTION : x", "Paris", True),
+        ("Paris\nAnswer: Rome", "Paris", True),
+        ("Answer: Paris", "Paris", False),
+        ("Answer:\n\nParis", "Paris", False),
+        ("Instruction: What?", "", True),
+        ("FAQ: Paris", "FAQ: Paris", False),
+        ("a, b\nc", "a, b\nc", False),
+        ("", "", False),
+    ],
+)
+def test_cut(output: str, answer: str, decided: bool) -> None:
+    assert cut(output) == answer
+    assert cut_is_decided(output) is decided
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
+def test_a_decided_cut_never_changes(output: str, more: str) -> None:
+    if cut_is_decided(output):
+        assert cut(output + more) == cut(output)
+
+
+@pytest.mark.parametrize(
+    ("output", "finish", "content", "strict"),
+    [
+        ("Paris.", "eos", True, True),
+        ("Paris.\n\n", "eos", True, True),
+        ("Paris.\n\nInstruction: next", "eos", True, False),
+        ("Paris.\n\nInstruction: next", "stop", True, False),
+        ("Paris. It is big", "length", True, False),
+        ("Rome.", "eos", False, False),
+        ("", "eos", False, False),
+    ],
+)
+def test_score(output: str, finish: FinishReason, content: bool, strict: bool) -> None:
+    record = score(ITEM, "base", "prompt", output, finish, 7)
+    assert (record.content, record.strict, record.reason == "") == (content, strict, content)
+    assert (record.item_id, record.output, record.num_tokens, record.answer) == (ITEM.id, output, 7, cut(output))
+
+
+@pytest.mark.parametrize(("name", "split"), [("implied", "dev"), ("explicit", "train"), ("../explicit", "dev")])
+def test_an_unknown_suite_or_split_is_the_users_mistake(name: str, split: str) -> None:
+    with pytest.raises(UserError, match="write one of"):
+        load_suite(name, split)
+
+
+def test_an_altered_suite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    altered = tmp_path / "explicit.jsonl"
+    altered.write_text(json.dumps(ITEM.to_row()) + "\n")
+    monkeypatch.setattr(tasks, "resource", lambda name: altered)
+    with pytest.raises(CorruptArtifact, match="SHA-256"):
+        load_suite("explicit", "dev")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verifier": "guess"},
+        {"arguments": {"accept": ["Paris"]}},
+        {"arguments": {}},
+        {"split": "train"},
+        {"kind": "chat"},
+        {"suite": "implicit"},
+        {"colour": "red"},
+    ],
+)
+def test_a_row_that_is_no_item_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(CorruptArtifact, match="line 1"):
+        parse_suite("explicit", json.dumps(ITEM.to_row() | change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"instruction": "Name the capital of Italy."},  # the same id
+        {"id": "explicit-0002", "split": "test", "instruction": "what is capital of france"},
+    ],
+)
+def test_a_repeated_id_or_instruction_is_refused_across_splits(change: dict[str, Any]) -> None:
+    rows = [ITEM.to_row(), ITEM.to_row() | change]
+    with pytest.raises(CorruptArtifact, match="line 2.*already in line 1"):
+        parse_suite("explicit", "\n".join(map(json.dumps, rows)))

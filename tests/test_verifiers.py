@@ -1,0 +1,209 @@
+"""Every verifier on right and wrong answers, verbose right ones, echoes, tautologies, loops, refusals, lists of rivals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cai_bootstrap.evals import english
+from cai_bootstrap.evals.verifiers import VERIFIERS
+
+CAPITAL = ("any_of", "What is the capital of France?", {"accepted": ["Paris"], "rivals": ["Lyon", "London", "Rome"]})
+PARROT = ("any_of", "What kind of animal is a parrot?", {"accepted": ["bird"], "rivals": ["fish", "mammal"]})
+CARROT = ("any_of", "Is a carrot a fruit or a vegetable?", {"accepted": ["vegetable"], "rivals": ["fruit"]})
+EYES = ("any_of", "What part of the body do you see with?", {"accepted": ["eye"], "rivals": ["ear", "nose"]})
+SUM = ("number", "What is 2 + 3?", {"value": 5})
+WEEK = ("number", "How many days are there in a week?", {"value": 7})
+EAST = ("completion", "Finish the sentence: The sun rises in the", {"accepted": ["east"], "stem": "The sun rises in the"})
+ICE = (
+    "completion",
+    "Complete: When water gets very cold, it turns into",
+    {"accepted": ["ice"], "stem": "When water gets very cold, it turns into", "within": 2},
+)
+COUNT = ("completion", "Continue the series: 2, 4, 6, 8,", {"accepted": ["10", "ten"], "stem": "2, 4, 6, 8,"})
+DOG = ("sentence_with", 'Write a sentence with the word "dog".', {"words": ["dog", "puppy"]})
+TWO = ("sentence_with", "Write two sentences about rain.", {"words": ["rain"], "max_sentences": 2})
+MOON = ("question_about", "Write a question about the moon.", {"words": ["moon"]})
+TITLE = ("title_about", "Write a short title for a story about a dog.", {"words": ["dog", "puppy"]})
+FRUIT = ("member_of", "Name one fruit.", {"lexicon": ["apple", "banana", "orange", "passion fruit", "pear"]})
+SNOW = ("must_mention", "Describe snow in one sentence.", {"groups": [["white", "cold", "soft"]], "max_sentences": 1})
+KEYS = (
+    "reply",
+    "Respond to: I lost my keys.",
+    {"patterns": [r"\bsorry\b", r"\b(can|could) i help\b"], "forbidden": [r"\bcongratulations\b"]},
+)
+Case = tuple[str, str, dict[str, Any]]
+
+RIGHT: list[tuple[Case, str]] = [
+    (CAPITAL, "Paris"),
+    (CAPITAL, "  PARIS!  "),
+    (CAPITAL, "The capital of France is Paris."),
+    (CAPITAL, "The capital of France is Paris, a large city on the Seine. Lyon is smaller."),
+    (CAPITAL, "It is not Lyon, it is Paris."),
+    (CAPITAL, "What is the capital of France?\nParis."),
+    (CAPITAL, "Sure! The capital is Paris."),
+    (PARROT, "A parrot is a bird."),
+    (PARROT, "birds"),
+    (CARROT, "A carrot is a vegetable."),
+    (CARROT, "vegetable"),
+    (CARROT, "Is a carrot a fruit or a vegetable? A vegetable."),
+    (CARROT, "It is not a fruit but a vegetable."),
+    (EYES, "You see with your eyes."),
+    (SUM, "5"),
+    (SUM, "five."),
+    (SUM, "2 + 3 = 5"),
+    (SUM, "3 + 2 = 5"),
+    (SUM, "Two plus three is five."),
+    (SUM, "What is 2 + 3? 5"),
+    (WEEK, "There are seven days in a week."),
+    (EAST, "east."),
+    (EAST, "the east, and sets in the west."),
+    (EAST, "The sun rises in the east."),
+    (EAST, "Finish the sentence: The sun rises in the east."),
+    (EAST, "in the East"),
+    (ICE, "a block of ice."),
+    (ICE, "solid ice"),
+    (COUNT, "10, 12, 14"),
+    (COUNT, "2, 4, 6, 8, 10"),
+    (COUNT, "ten"),
+    (DOG, "The dog ran across the street."),
+    (DOG, "My two dogs love to play outside!"),
+    (DOG, "Is that puppy yours?"),
+    (TWO, "The rain fell all night. In the morning the streets were wet."),
+    (MOON, "How far is the moon from the Earth?"),
+    (MOON, "Why does the moon look different every night?"),
+    (MOON, "In which year did people land on the moon?"),
+    (TITLE, "The Brave Little Dog"),
+    (TITLE, 'Title: "A Puppy Comes Home"'),
+    (FRUIT, "Banana"),
+    (FRUIT, "An apple."),
+    (FRUIT, "One fruit is the pear, which grows on trees."),
+    (FRUIT, "Passion fruit"),
+    (FRUIT, "Sure! An orange. It is round and sweet."),
+    (SNOW, "Snow is white and falls from the sky."),
+    (SNOW, "Cold flakes cover the whole town in winter."),
+    (KEYS, "Oh no, I'm sorry to hear that."),
+    (KEYS, "I lost my keys. Sorry, can I help you look?"),
+]
+
+WRONG: list[tuple[Case, str, str]] = [
+    (CAPITAL, "Rome", "says rome"),
+    (CAPITAL, "", "empty"),
+    (CAPITAL, "...", "empty"),
+    (CAPITAL, "What is the capital of France?", "echo"),
+    (CAPITAL, "The capital of France", "echo"),
+    (CAPITAL, "The capital of France is the capital of France.", "tautology"),
+    (CAPITAL, "Lyon, Paris, London", "says lyon first"),
+    (CAPITAL, "Paris or Lyon", "leaves it open"),
+    (CAPITAL, "It is not Paris.", "not in the first sentence"),
+    (CAPITAL, "Paris is not the capital.", "not in the first sentence"),
+    (CAPITAL, "Paris Paris Paris Paris", "loops"),
+    (CAPITAL, "It is Paris. It is Paris. It is Paris.", "loops"),
+    (CAPITAL, "I don't know if it is Paris.", "refuses"),
+    (CAPITAL, "It is a big city. Paris is nice.", "not in the first sentence"),
+    (CAPITAL, "Comparison", "not in the first sentence"),
+    (PARROT, "A parrot is a parrot.", "tautology"),
+    (CARROT, "fruit or a vegetable", "echo"),
+    (CARROT, "A carrot is a fruit.", "says fruit"),
+    (CARROT, "It is a fruit, not a vegetable.", "says fruit"),
+    (EYES, "the nose and the eyes", "says nose first"),
+    (SUM, "6", "says 6"),
+    (SUM, "2 + 3", "echo"),
+    (SUM, "2 + 3 = 6", "says 6"),
+    (SUM, "4, 5, 6", "says 4"),
+    (SUM, "3 + 3 = 6, 5", "says 3"),
+    (SUM, "a number", "no number"),
+    (WEEK, "five, six, seven", "says 5"),
+    (EAST, "west.", "not there"),
+    (EAST, "The sun rises in the", "echo"),
+    (EAST, "morning in the east", "goes on with morning"),
+    (EAST, "not the east", "not there"),
+    (EAST, "east east east", "loops"),
+    (ICE, "steam that later may become ice", "goes on with"),
+    (COUNT, "12, 10", "goes on with 12"),
+    (COUNT, "2, 4, 6, 8", "echo"),
+    (DOG, "dog", "does not end"),
+    (DOG, "A sentence with the word dog.", "echo"),
+    (DOG, "This is a sentence about my dog.", "talks about the task"),
+    (DOG, "The cat ran across the street.", "does not say dog"),
+    (DOG, "The dog ran. The cat slept.", "more sentences"),
+    (DOG, "The dog ran across the", "does not end"),
+    (DOG, "The big brown dog.", "not a sentence"),
+    (DOG, "The dog is the dog.", "tautology"),
+    (DOG, "The dog ran and ran and ran and ran.", "loops"),
+    (DOG, "I cannot write that.", "refuses"),
+    (MOON, "The moon is far away.", "not exactly one question"),
+    (MOON, "Write a question about the moon.", "echo"),
+    (MOON, "Can you write a question about the moon?", "echo"),
+    (MOON, "How far is the sun?", "does not say moon"),
+    (MOON, "Is the moon big? Is the moon old?", "not exactly one question"),
+    (MOON, "The moon is bright?", "not in the form"),
+    (MOON, "Why is the moon the moon the moon the moon?", "loops"),
+    (TITLE, "A story about a dog", "echo"),
+    (TITLE, "Dog", "not a title"),
+    (TITLE, "The Long Way Home", "does not say dog"),
+    (TITLE, "Once there was a dog who lived by the sea and was very happy there.", "not a title"),
+    (FRUIT, "Carrot", "names nothing"),
+    (FRUIT, "apple, banana, orange", "more than one"),
+    (FRUIT, "Apple\nBanana", "more than one"),
+    (FRUIT, "Apple pie", "not what is named"),
+    (FRUIT, "Not an apple.", "names nothing"),
+    (FRUIT, "A fruit is a fruit.", "tautology"),
+    (FRUIT, "Fruit", "names nothing"),
+    (FRUIT, "The children went out to pick an apple.", "at once"),
+    (SNOW, "Snow is a kind of weather.", "mentions nothing"),
+    (SNOW, "Snow is snow.", "tautology"),
+    (SNOW, "white and cold", "does not end"),
+    (SNOW, "Snow is white. Rain is wet.", "more sentences"),
+    (KEYS, "I lost my keys.", "echo"),
+    (KEYS, "Respond to: I lost my keys. I lost my keys.", "echo"),
+    (KEYS, "Congratulations! I am sorry too.", "does not fit"),
+    (KEYS, "The keys are made of metal.", "no fitting reply"),
+    (KEYS, "Sorry sorry sorry sorry", "loops"),
+    (KEYS, "The sky is blue. The grass is green. I am sorry.", "no fitting reply"),
+    (KEYS, "", "empty"),
+]
+
+
+@pytest.mark.parametrize(("case", "answer"), RIGHT)
+def test_a_right_answer_is_accepted(case: Case, answer: str) -> None:
+    name, instruction, arguments = case
+    assert VERIFIERS[name](answer, instruction, **arguments) == ""
+
+
+@pytest.mark.parametrize(("case", "answer", "reason"), WRONG)
+def test_a_wrong_answer_is_rejected_for_its_reason(case: Case, answer: str, reason: str) -> None:
+    name, instruction, arguments = case
+    assert reason in VERIFIERS[name](answer, instruction, **arguments)
+
+
+def test_every_verifier_has_right_and_wrong_cases() -> None:
+    assert {case[0] for case, _ in RIGHT} == set(VERIFIERS) == {case[0] for case, _, _ in WRONG}
+
+
+def test_a_long_answer_is_as_right_as_a_short_one() -> None:
+    name, instruction, arguments = CAPITAL
+    long = "Paris. " + " ".join(f"Its street number {i} has its own small shop." for i in range(200))
+    assert VERIFIERS[name](long, instruction, **arguments) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("twenty-one and 3.5", [21, 3.5]),
+        ("1,000 people", [1000]),
+        ("1,2,3", [1, 2, 3]),
+        ("5-3=2", [5, 3, 2]),
+        ("-4 degrees", [-4]),
+        ("one hundred", [100]),
+        ("a dozen", [12]),
+        ("none", []),
+    ],
+)
+def test_numbers(text: str, expected: list[float]) -> None:
+    assert english.numbers(text) == expected
+
+
+def test_sentences_respect_abbreviations_and_list_markers() -> None:
+    assert english.sentences("Mr. Smith left. He ran!\n1. Apple") == ["Mr. Smith left.", "He ran!", "Apple"]
