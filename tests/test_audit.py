@@ -121,9 +121,7 @@ def test_three_quarters_of_the_sentinels_must_be_right(
 
 
 @pytest.mark.parametrize(("ended", "warns"), [(0, False), (2, False), (3, True), (12, True)])
-def test_proper_ends_tell_an_instruction_tuned_model(
-    engine: ChangedEngine, tiny_model: Path, ended: int, warns: bool
-) -> None:
+def test_proper_ends_tell_an_instruction_tuned_model(engine: ChangedEngine, tiny_model: Path, ended: int, warns: bool) -> None:
     engine.answers, engine.num_proper_ends = RIGHT, ended
     result = audit(engine, tiny_model, sentinels=True)
     assert result["proper_ends"] == {"ended": ended, "total": len(PROBES)}

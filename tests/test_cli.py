@@ -99,9 +99,7 @@ def test_a_mistake_in_a_real_process(words: list[str], told: str, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["-h"], ["help"], ["status", "--help"], ["stage=1", "trian.x=1"], ["status"]]
-)
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"], ["status", "--help"], ["stage=1", "trian.x=1"], ["status"]])
 def test_help_and_mistakes_load_nothing_heavy(words: list[str], tmp_path: Path) -> None:
     code = (
         "import sys\n"

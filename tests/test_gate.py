@@ -123,9 +123,7 @@ def test_a_gap_is_few_shot_content_above_cued_strict() -> None:
     gap, test, reason = has_gap(arm("cued", content=90, strict=2), arm("fewshot", content=220, strict=0))
     assert gap
     assert (test.only_first, test.only_second) == (218, 0)
-    assert reason.startswith(
-        "There is a gap to train: few-shot content 73.3 % [68.1, 78.0] against cued strict 0.7 % ["
-    )
+    assert reason.startswith("There is a gap to train: few-shot content 73.3 % [68.1, 78.0] against cued strict 0.7 % [")
 
 
 @pytest.mark.parametrize(("cued_strict", "fewshot"), [(295, 297), (295, 200), (0, 5), (150, 150)])

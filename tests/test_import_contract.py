@@ -14,9 +14,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     """import-linter with the project's own rules, on the package as it lies in `folder`."""
-    code = (
-        "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports_command; lint_imports_command()"
-    )
+    code = "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports_command; lint_imports_command()"
     return subprocess.run(
         [sys.executable, "-c", code, "--config", str(CHECKOUT / "pyproject.toml"), "--no-cache", "--no-logo"],
         cwd=folder,

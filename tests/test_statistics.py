@@ -86,9 +86,7 @@ def test_wilson_refuses_impossible_counts(successes: int, total: int, word: str)
         ((36, 12, 2, 0), 0.012939, 0.0569, 0.3404),
     ],
 )
-def test_mcnemar_matches_published_cases(
-    table: tuple[int, int, int, int], p_value: float, low: float, high: float
-) -> None:
+def test_mcnemar_matches_published_cases(table: tuple[int, int, int, int], p_value: float, low: float, high: float) -> None:
     test = statistics.mcnemar("case", *arms(*table))
     assert test.p_value == pytest.approx(p_value, abs=5e-7)
     assert (round(test.low, 4), round(test.high, 4)) == (low, high)

@@ -120,9 +120,7 @@ def test_message_names_the_file_and_both_hashes(tmp_path: Path) -> None:
     path = artifact.path / "records.jsonl"
     path.write_bytes(path.read_bytes().replace(b"line", b"lime"))
     for read in (artifact.rows, lambda: artifact.file("records.jsonl"), artifact.verify):
-        with pytest.raises(
-            CorruptArtifact, match=rf"records\.jsonl has sha256 [0-9a-f]{{64}}, its manifest says {before}"
-        ):
+        with pytest.raises(CorruptArtifact, match=rf"records\.jsonl has sha256 [0-9a-f]{{64}}, its manifest says {before}"):
             read()
 
 
@@ -186,9 +184,7 @@ def test_no_space_keeps_what_was_there(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(
-            DiskFull, match=r"run\.json cannot be written.*free some space and run the same command again"
-        ):
+        with pytest.raises(DiskFull, match=r"run\.json cannot be written.*free some space and run the same command again"):
             write_atomic(path, b"x" * 100_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -37,9 +37,7 @@ def test_digest_survives_a_json_round_trip_and_any_key_order(value: object) -> N
         assert digest(dict(reversed(value.items()))) == digest(value)
 
 
-@pytest.mark.parametrize(
-    "value", [float("nan"), {"a": [float("inf")]}, {1: "a"}, {"a": {2: 1}}, {"a": {1, 2}}, "\ud800"]
-)
+@pytest.mark.parametrize("value", [float("nan"), {"a": [float("inf")]}, {1: "a"}, {"a": {2: 1}}, {"a": {1, 2}}, "\ud800"])
 def test_what_has_no_single_json_text_is_refused(value: object) -> None:
     with pytest.raises(UserError):
         digest(value)

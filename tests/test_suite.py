@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cai_bootstrap.evals.english import plain, words
 from cai_bootstrap.evals.tasks import KINDS, load_suite, verify
@@ -151,18 +153,20 @@ def test_a_reply_to_another_message_is_rejected(item: HeldOutItem) -> None:
 def test_kinds_and_families_are_balanced() -> None:
     share = {"answer": 0.3, "complete": 0.3, "generate": 0.3, "respond": 0.1}
     for items in (DEV, TEST):
-        assert len(items) == 400
-        assert Counter(item.kind for item in items) == {kind: share[kind] * 400 for kind in KINDS}
+        assert len(items) == 340
+        assert Counter(item.kind for item in items) == {kind: share[kind] * 340 for kind in KINDS}
     assert Counter(item.family for item in DEV) == Counter(item.family for item in TEST)
-    assert len({(item.kind, item.family) for item in ITEMS}) == len({item.family for item in ITEMS}) == 38
+    assert len({(item.kind, item.family) for item in ITEMS}) == len({item.family for item in ITEMS}) == 35
 
 
 def test_instructions_are_plain_text_and_no_two_are_nearly_the_same() -> None:
     seen: dict[frozenset[str], str] = {}
     for item in ITEMS:
-        assert item.instruction == item.instruction.strip() and "\n" not in item.instruction and "  " not in item.instruction
+        assert item.instruction == " ".join(item.instruction.split())
         assert not any(char in item.instruction for char in "{}_«»“”")
-        key = frozenset(words(item.instruction)) if item.family not in ("counting", "arithmetic") else frozenset({item.id})
+        # Series and sums share their few words on purpose; their order is what is asked.
+        ordered = item.family in ("counting", "arithmetic")
+        key = frozenset({item.id} if ordered else words(item.instruction))
         assert key not in seen, (item.instruction, seen[key])
         seen[key] = item.instruction
 
@@ -172,3 +176,11 @@ def test_no_accepted_answer_is_a_rival_or_repeated() -> None:
         accepted = [tuple(words(answer)) for answer in item.arguments.get("accepted", [])]
         assert not set(accepted) & {tuple(words(rival)) for rival in item.arguments.get("rivals", [])}, item.id
         assert all(accepted), item.id
+
+
+@given(st.text(max_size=60), st.lists(st.sampled_from(["?", "1.", "²", "a", "is", "- x", "'", "\n", "…"]), max_size=8))
+@settings(max_examples=30, deadline=None)
+def test_no_text_breaks_a_verifier(text: str, pieces: list[str]) -> None:
+    for item in ITEMS[::7]:
+        assert isinstance(verify(item, text), str)
+        assert verify(item, " ".join(pieces)) != "", (item.instruction, pieces)

@@ -15,7 +15,8 @@ from cai_bootstrap.evals import tasks
 from cai_bootstrap.evals.tasks import cut, cut_is_decided, load_suite, parse_suite, score
 from cai_bootstrap.records import FinishReason, HeldOutItem
 
-PIECES = ["Paris", " ", "\n", "\n\n", "Answer:", "answer :", "Instruction:", "Q:", "Question", ":", "Response:", "A", "\t", "\r"]
+PIECES = ["Paris", " ", "\n", "\n\n", "Answer:", "answer :", "Instruction:", "Q:", "Question", ":", "Response:", "A", "\r"]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=10).map("".join)
 ITEM = HeldOutItem(
     id="explicit-0001",
     suite="explicit",
@@ -53,7 +54,7 @@ def test_cut(output: str, answer: str, decided: bool) -> None:
     assert cut_is_decided(output) is decided
 
 
-@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
+@given(TEXTS, TEXTS)
 def test_a_decided_cut_never_changes(output: str, more: str) -> None:
     if cut_is_decided(output):
         assert cut(output + more) == cut(output)
@@ -117,5 +118,5 @@ def test_a_row_that_is_no_item_is_refused(change: dict[str, Any]) -> None:
 )
 def test_a_repeated_id_or_instruction_is_refused_across_splits(change: dict[str, Any]) -> None:
     rows = [ITEM.to_row(), ITEM.to_row() | change]
-    with pytest.raises(CorruptArtifact, match="line 2.*already in line 1"):
+    with pytest.raises(CorruptArtifact, match=r"line 2.*already in line 1"):
         parse_suite("explicit", "\n".join(map(json.dumps, rows)))

@@ -1,4 +1,4 @@
-"""Every verifier on right and wrong answers, verbose right ones, echoes, tautologies, loops, refusals, lists of rivals."""
+"""Every verifier on right, wrong and verbose answers, echoes, tautologies, loops, refusals and lists of rivals."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ WRONG: list[tuple[Case, str, str]] = [
     (DOG, "I cannot write that.", "refuses"),
     (MOON, "The moon is far away.", "not exactly one question"),
     (MOON, "Write a question about the moon.", "echo"),
-    (MOON, "Can you write a question about the moon?", "echo"),
+    (MOON, "Can you write a question about the moon?", "talks about the task"),
     (MOON, "How far is the sun?", "does not say moon"),
     (MOON, "Is the moon big? Is the moon old?", "not exactly one question"),
     (MOON, "The moon is bright?", "not in the form"),

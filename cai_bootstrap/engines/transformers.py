@@ -28,6 +28,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def load_model(folder: Path, *, device: str, dtype: str, attention_name: str) -> PreTrainedModel:
     """The model in `folder` in evaluation mode; safetensors only, no remote code."""
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a child must not draw on the terminal
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(folder),
         dtype=getattr(torch, dtype),
@@ -36,12 +37,13 @@ def load_model(folder: Path, *, device: str, dtype: str, attention_name: str) ->
         trust_remote_code=False,
     )
     model.to(device)  # type: ignore[arg-type]
-    return model.eval()
+    model.train(False)
+    return model
 
 
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Every id that ends a text, from the generation config and the tokenizer."""
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    configured = getattr(model.generation_config, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset(i for i in [*ids, tokenizer.eos_token_id] if isinstance(i, int))
 

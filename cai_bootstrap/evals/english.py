@@ -31,25 +31,27 @@ _META = re.compile(
 
 _VERBS = frozenset(
     """accept add admire agree allow am answer appear are arrive ask bake bark be beat become been began begin begun
-    believe belong bend bite blew blink bloom blow board boil borrow bought bounce break breathe bring broke brought brush
-    build built burn burst buy call came can care carry catch caught celebrate change chase chat cheer chew chirp choose
-    chose clap clean climb close collect come comfort connect contain continue cook cool cost cough could count cover crash
-    crawl cross cry cut dance decide deliver did die dig disappear discover dive do does draw dream drew drift drink
-    drive drop drove drown dry dug eat eaten end enjoy enter escape examine excite expect explain explore fall feed feel
-    fell felt fetch fight fill find finish fix flash flew float flow fly fold follow forget forgot form fought found freeze
-    froze gather gave get give glow go got grab grew grow guard guess guide had hang happen has hatch hate have hear heard
-    heat held help hide hit hold hop hope hug hung hunt hurry hurt imagine improve is join jump keep kept kick kiss knew
-    knit knock know land last laugh lay lead leak lean learn leave led left let lick lie lift light like listen live look
-    lose lost love made make mark may mean meet melt met might miss mix move must need offer open order own pack paint pass
-    pay peel pick plan plant play please point pour prefer prepare produce protect provide pull push put rain raise ran
-    reach read ride ring rise roar rode roll rose ruin run rush sail sang sat save saw say scare scatter scream see seem seen
-    sell send sent serve set shake shall share shine shone should shout show sing sit skate sleep slept slide slip smell
-    smile snore snow sold spend spent spin splash spread squeeze stand start stay steal step stick stir stood stop study
-    surprise swam sweep swept swim swing take talk taste taught teach tell thank think thought threw throw tie tire told
-    took touch travel try turn understand use visit wait wake walk wander want warm was wash watch water wave wear went were
-    whisper will win wish woke won wore work worry would write wrote yawn bring blossom bark bow sparkle twinkle gallop graze
-    dig shelter fascinate amaze dominate include represent symbolize inspire remain require offer tend ought has improve
-    its thats theres im youre were theyre hes shes lets weve ive didnt doesnt isnt dont cant""".split()
+    believe belong bend bite blew blink bloom blow board boil borrow bought bounce break breathe bring broke
+    brought brush build built burn burst buy call came can care carry catch caught celebrate change chase chat
+    cheer chew chirp choose chose clap clean climb close collect come comfort connect contain continue cook cool
+    cost cough could count cover crash crawl cross cry cut dance decide deliver did die dig disappear discover
+    dive do does draw dream drew drift drink drive drop drove drown dry dug eat eaten end enjoy enter escape
+    examine excite expect explain explore fall feed feel fell felt fetch fight fill find finish fix flash flew
+    float flow fly fold follow forget forgot form fought found freeze froze gather gave get give glow go got
+    grab grew grow guard guess guide had hang happen has hatch hate have hear heard heat held help hide hit hold
+    hop hope hug hung hunt hurry hurt imagine improve is join jump keep kept kick kiss knew knit knock know land
+    last laugh lay lead leak lean learn leave led left let lick lie lift light like listen live look lose lost
+    love made make mark may mean meet melt met might miss mix move must need offer open order own pack paint
+    pass pay peel pick plan plant play please point pour prefer prepare produce protect provide pull push put
+    rain raise ran reach read ride ring rise roar rode roll rose ruin run rush sail sang sat save saw say scare
+    scatter scream see seem seen sell send sent serve set shake shall share shine shone should shout show sing
+    sit skate sleep slept slide slip smell smile snore snow sold spend spent spin splash spread squeeze stand
+    start stay steal step stick stir stood stop study surprise swam sweep swept swim swing take talk taste
+    taught teach tell thank think thought threw throw tie tire told took touch travel try turn understand use
+    visit wait wake walk wander want warm was wash watch water wave wear went were whisper will win wish woke
+    won wore work worry would write wrote yawn blossom bow sparkle twinkle gallop graze shelter fascinate amaze
+    dominate include represent symbolize inspire remain require tend ought its thats theres im youre theyre hes
+    shes lets weve ive didnt doesnt isnt dont cant""".split()
 )  # contracted forms stand here without their apostrophe: «it's» is a subject with its verb
 
 _UNITS = (

@@ -12,12 +12,12 @@ import json
 import re
 
 from cai_bootstrap.errors import CorruptArtifact, UserError
-from cai_bootstrap.evals.english import words
+from cai_bootstrap.evals.english import is_loop, words
 from cai_bootstrap.evals.verifiers import VERIFIERS
 from cai_bootstrap.records import EvalRecord, FinishReason, HeldOutItem
 from cai_bootstrap.resources import resource
 
-SUITE_SHA256 = {"explicit": "210868692dbe42cfbd49954b77e381b905ccec433f28860ebb8683e9e12eceb1"}
+SUITE_SHA256 = {"explicit": "16d6506554f8997e2ff2aa9ec548ae1e01d47db327c4476d2180e8b0998de20d"}
 """SHA-256 of each suite's file, by its name. A suite is frozen: a changed file is refused."""
 
 SPLITS = ("dev", "test")
@@ -49,8 +49,8 @@ def verify(item: HeldOutItem, answer: str) -> str:
 def score(item: HeldOutItem, arm: str, rendered_prompt: str, output: str, finish: FinishReason, num_tokens: int) -> EvalRecord:
     """The outcome of one item for one arm.
 
-    `content`: the verifier accepts the cut answer. `strict`: besides, the model ended by itself (`finish` is `eos`) and
-    nothing but white space came after the answer.
+    `content`: the verifier accepts the cut answer. `strict`: besides, the model ended by itself (`finish` is `eos`),
+    nothing but white space came after the answer, and the answer does not loop.
     """
     answer, rest = _divide(output)
     reason = verify(item, answer)
@@ -66,7 +66,7 @@ def score(item: HeldOutItem, arm: str, rendered_prompt: str, output: str, finish
         finish=finish,
         num_tokens=num_tokens,
         content=content,
-        strict=content and finish == "eos" and not (rest or "").strip(),
+        strict=content and finish == "eos" and not (rest or "").strip() and not is_loop(answer),
         reason=reason,
     )
 
@@ -92,9 +92,9 @@ def load_suite(name: str, split: str) -> list[HeldOutItem]:
 def parse_suite(name: str, text: str) -> list[HeldOutItem]:
     """Every item of a suite's JSON lines, checked one by one and against each other.
 
-    Raises CorruptArtifact for a row that is no item of this suite, an unknown kind, split or verifier, arguments that the
-    verifier does not take, and for an id or an instruction (case, punctuation and articles aside) that occurs twice, be
-    it in the other split.
+    Raises CorruptArtifact for a row that is no item of this suite, an unknown kind, split or verifier, arguments that
+    the verifier does not take, and for an id or an instruction (case, punctuation and articles aside) that occurs
+    twice, be it in the other split.
     """
     items: list[HeldOutItem] = []
     seen: dict[str, str] = {}

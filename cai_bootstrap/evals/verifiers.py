@@ -1,9 +1,9 @@
 """Verifiers: each decides whether an answer is right. None looks at length alone.
 
-Every verifier is `(answer, instruction, **arguments) -> str`: "" when the answer is right, else the reason in a few words.
-`answer` is already cut by `tasks.cut`. Case, punctuation, accents, articles and plural endings never matter. A text that
-loops is never right. Questions with one answer are decided by the first sentence that is no echo of the instruction:
-the first answer wins, so naming many does not help.
+Every verifier is `(answer, instruction, **arguments) -> str`: "" when the answer is right, else the reason in a few
+words. `answer` is already cut by `tasks.cut`. Case, punctuation, accents, articles and plural endings never matter. A
+text that loops is never right. Questions with one answer are decided by the first sentence that is no echo of the
+instruction: the first answer wins, so naming many does not help.
 """
 
 from __future__ import annotations
@@ -86,12 +86,13 @@ def completion(answer: str, instruction: str, *, accepted: Sequence[str], stem: 
 def sentence_with(
     answer: str, instruction: str, *, words: Sequence[str], min_other_words: int = 2, max_sentences: int = 1
 ) -> str:
-    """Right for one proper sentence (up to `max_sentences`) that says one of `words`.
+    """Right when the first sentence (the first `max_sentences`) is a proper one that says one of `words`.
 
     Proper: four words or more, something like a verb, an end like a sentence's, at least `min_other_words` different
     words that are neither in `words` nor in the instruction, and no echo of the instruction.
     """
-    reason = _prose(answer, instruction, max_sentences=max_sentences)
+    answer = _opening(answer, instruction, max_sentences)
+    reason = _prose(answer, instruction)
     if reason:
         return reason
     said = english.words(answer)
@@ -103,8 +104,9 @@ def sentence_with(
 
 
 def must_mention(answer: str, instruction: str, *, groups: Sequence[Sequence[str]], max_sentences: int = 2) -> str:
-    """Right for proper prose of up to `max_sentences` sentences that says something out of each of `groups`."""
-    reason = _prose(answer, instruction, max_sentences=max_sentences)
+    """Right when the first `max_sentences` sentences are proper prose that says something out of each of `groups`."""
+    answer = _opening(answer, instruction, max_sentences)
+    reason = _prose(answer, instruction)
     if reason:
         return reason
     said = english.words(answer)
@@ -115,7 +117,8 @@ def must_mention(answer: str, instruction: str, *, groups: Sequence[Sequence[str
 
 
 def question_about(answer: str, instruction: str, *, words: Sequence[str]) -> str:
-    """Right for one question, in a question's form, with one question mark, at its end, that says one of `words`."""
+    """Right when the first sentence is a question, in a question's form, that says one of `words`."""
+    answer = _opening(answer, instruction, 1)
     reason = _not_the_text(answer, instruction)
     if reason:
         return reason
@@ -126,15 +129,15 @@ def question_about(answer: str, instruction: str, *, words: Sequence[str]) -> st
     asks = english.QUESTION_WORDS | english.QUESTION_AUXILIARIES
     if tokens[0] not in asks and english.QUESTION_WORDS.isdisjoint(tokens[:3]):
         return "not in the form of a question"
-    said = english.words(text)
-    if not any(english.find(english.words(word), said) for word in words):
+    if not any(english.find(english.words(word), english.words(text)) for word in words):
         return f"does not say {words[0]}"
     return "" if len(tokens) >= 3 else "says nothing of its own"
 
 
 def title_about(answer: str, instruction: str, *, words: Sequence[str], max_words: int = 10) -> str:
-    """Right for a title: one line of two to `max_words` words that says one of `words` and something of its own."""
+    """Right when the first line is a title: two to `max_words` words, one of `words` and something of its own."""
     text = re.sub(r"^\s*title\s*:\s*", "", answer, flags=re.IGNORECASE)
+    text = _opening(text, instruction, 1)
     reason = _not_the_text(text, instruction)
     if reason:
         return reason
@@ -146,7 +149,7 @@ def title_about(answer: str, instruction: str, *, words: Sequence[str], max_word
         return f"does not say {words[0]}"
     if not 2 <= len(tokens) <= max_words:
         return "not a title"
-    task = set(english.words(instruction)) - {part for word in words for part in english.words(word)}
+    task = set(english.words(instruction)).difference(*map(english.words, words))
     return "" if set(said) - task and tokens[:3] not in (["story", "about", "a"], ["a", "story", "about"]) else "echo"
 
 
@@ -178,13 +181,14 @@ def member_of(answer: str, instruction: str, *, lexicon: Sequence[str]) -> str:
 
 
 def reply(answer: str, instruction: str, *, patterns: Sequence[str], forbidden: Sequence[str] = ()) -> str:
-    """Right when the first two sentences that are no echo of the message match one of `patterns` and no `forbidden` does.
+    """Right when the first two sentences that are no echo of the message match one of `patterns`, none of `forbidden`.
 
     Patterns are regular expressions on lower-case words without punctuation and apostrophes («youre welcome»).
     """
     if not english.plain(answer):
         return "empty"
-    if english.is_loop(answer):
+    # Only what is judged may not loop: a model that rambles on after a right answer fails `strict`, not `content`.
+    if english.is_loop(" ".join((english.own_sentences(answer, instruction) or [answer])[:2])):
         return "loops"
     if english.is_echo(answer, instruction):
         return "echo"
@@ -220,16 +224,17 @@ VERIFIERS: dict[str, Callable[..., str]] = {
 
 
 def _not_an_answer(answer: str, instruction: str) -> str:
-    """Why the text is no answer to anything: empty, a loop, a refusal, an echo, a tautology. Empty when it may be one."""
+    """Why the text is no answer to anything: empty, a loop, a refusal, an echo, a tautology; "" when it may be one."""
     if not english.plain(answer):
         return "empty"
-    if english.is_loop(answer):
+    # Only what is judged may not loop: a model that rambles on after a right answer fails `strict`, not `content`.
+    if english.is_loop(" ".join((english.own_sentences(answer, instruction) or [answer])[:2])):
         return "loops"
     if english.is_refusal(answer):
         return "refuses"
     if english.is_echo(answer, instruction) or not english.own_sentences(answer, instruction):
         return "echo"
-    return "tautology" if any(english.is_tautology(sentence) for sentence in english.sentences(answer)) else ""
+    return "tautology" if english.is_tautology(english.own_sentences(answer, instruction)[0]) else ""
 
 
 def _not_the_text(answer: str, instruction: str) -> str:
@@ -254,15 +259,17 @@ def _first_sentence(answer: str, instruction: str, keep_echo: bool = False) -> t
     return said, "" if said else "echo"
 
 
-def _prose(answer: str, instruction: str, max_sentences: int) -> str:
-    """Why the text is not up to `max_sentences` proper sentences of its own; empty when it is."""
+def _opening(answer: str, instruction: str, num_sentences: int) -> str:
+    """The first sentences that are no echo, as they stand in the answer: what is judged. Text after them is no part of
+    the content; it costs the strict verdict, for which the model has to end by itself."""
+    return " ".join(_answering(answer, instruction)[:num_sentences]) or answer
+
+
+def _prose(answer: str, instruction: str) -> str:
+    """Why the text is no proper prose of its own; empty when it is."""
     reason = _not_the_text(answer, instruction)
     if reason:
         return reason
-    if len(english.sentences(answer)) > max_sentences:
-        return "more sentences than asked for"
-    if any(english.is_echo(sentence, instruction) for sentence in english.sentences(answer)):
-        return "echo"
     if not re.search(r"[.!?…][\"'”’»)\s]*$", answer):
         return "does not end like a sentence"
     if len(english.plain(answer).split()) < 4 or not english.has_verb(answer):

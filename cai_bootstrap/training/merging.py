@@ -1,4 +1,4 @@
-"""An adapter merged into plain weights, and what certifies that the merged model on disk is the one that was trained."""
+"""An adapter merged into plain weights, and a certificate that the merged model on disk is the one that was trained."""
 
 from __future__ import annotations
 

@@ -1,0 +1,119 @@
+"""The adapter, trained on preference pairs in a child process that can be killed at any instant."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from contextlib import closing
+from typing import Any, Protocol, cast
+
+import pyarrow.parquet
+
+from cai_bootstrap.engines.child import Child
+from cai_bootstrap.engines.engine import OnDone
+from cai_bootstrap.engines.session import Session
+from cai_bootstrap.errors import UserError
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Work, step
+
+_CHECKPOINTS = "checkpoints"
+_COLUMNS = ("id", "prompt", "chosen", "rejected", "chosen_eos", "rejected_eos")
+
+
+@step(version=1)
+def train_adapter(
+    work: Work, *, session: Session, model: Artifact, pairs: Artifact, cadence: dict[str, Any] | None = None
+) -> None:
+    """The folder `adapter/` (safetensors), `training.json` with what was really trained, and `loss.jsonl`.
+
+    `cadence` holds checkpoint_minutes and checkpoint_steps, which change nothing of the result; without it they are in
+    the settings. Raises UserError for pairs that cannot be trained on, StepFailed for a loss that is no number.
+    """
+    config = {**work.settings, **(cadence or {})}
+    model.verify()
+    pairs.verify()
+    rows = read_rows(pairs)
+    session.release()
+    folder = work.folder / _CHECKPOINTS
+    folder.mkdir(parents=True, exist_ok=True)
+    facts, losses = _train(
+        work,
+        session,
+        model_folder=model.path / "model",
+        rows=rows,
+        config=config,
+        checkpoint_folder=folder,
+        seed=work.seed,
+        threads=session.config.threads,
+        device=session.config.device,
+        dtype=session.config.dtype,
+    )
+    work.record_engine(
+        {
+            "engine": "trl",
+            "dtype": session.config.dtype,
+            "quantization": facts["quantization"],
+            "device": facts["device"],
+            "threads": facts["threads"],
+            **{name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft")},
+        }
+    )
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        work.write_bytes(f"adapter/{name}", (folder / "finished" / name).read_bytes())
+    work.write_json("training.json", facts)
+    work.write_rows("loss.jsonl", losses)
+    shutil.rmtree(folder)
+
+
+def read_rows(pairs: Artifact) -> list[dict[str, Any]]:
+    """What training needs of each pair. Raises UserError when `pairs.parquet` lacks a column."""
+    path = pairs.path / "pairs.parquet"
+    missing = [name for name in _COLUMNS if name not in pyarrow.parquet.read_schema(path).names]
+    if missing:
+        raise UserError(f"{path} has no column {missing[0]!r}: make the pairs again")
+    rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path, columns=list(_COLUMNS)).to_pylist()
+    return rows
+
+
+class _Caller(Protocol):
+    """`Child`, or the same in this process."""
+
+    def call(self, name: str, *, on_done: OnDone | None = None) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+class _InProcess:
+    def __init__(self, target: Any) -> None:
+        self._target = target
+
+    def call(self, name: str, *, on_done: OnDone | None = None) -> Any:
+        return getattr(self._target, name)(on_done=on_done)
+
+    def close(self) -> None:
+        self._target = None
+
+
+def _training(**arguments: Any) -> Any:
+    from cai_bootstrap.training.trainer import Training
+
+    return Training(**arguments)
+
+
+def _train(work: Work, session: Session, **arguments: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    from cai_bootstrap.training.order import num_steps
+
+    config, num_pairs = arguments["config"], len(arguments["rows"])
+    with work.progress.task("loading the trainer", None):
+        caller = cast(
+            "_Caller",
+            _InProcess(_training(**arguments)) if session.config.in_process else Child(_training, arguments),
+        )
+    with closing(caller):
+        if config["method"] == "dpo":
+            with work.progress.task("reference log-probabilities", num_pairs) as task:
+                caller.call("score_reference", on_done=task.update)
+        total = num_steps(num_pairs, config["num_epochs"], config["batch_size"])
+        with work.progress.task("training", total) as task:
+            result: tuple[dict[str, Any], list[dict[str, Any]]] = caller.call("run", on_done=task.update)
+    return result

@@ -1,0 +1,47 @@
+"""In which order pairs are trained: fixed by the seed alone, so that a resumed run sees the batches that follow."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+_BATCHES_PER_WINDOW = 8
+"""Lengths are alike within a batch, and random over a window of so many batches: a quarter less padding, same mix."""
+
+
+def num_steps(num_pairs: int, num_epochs: float, batch_size: int) -> int:
+    """Optimizer steps of a run, the last one perhaps on fewer pairs."""
+    return math.ceil(_num_samples(num_pairs, num_epochs) / batch_size)
+
+
+def micro_batches(
+    lengths: Sequence[int], *, num_epochs: float, batch_size: int, micro_batch_size: int, seed: int
+) -> list[list[int]]:
+    """Indices of the pairs of each forward pass, all epochs in one list.
+
+    Each epoch is a new permutation. `batch_size // micro_batch_size` entries make an optimizer step; only the last
+    step may have fewer pairs. `lengths` are in tokens.
+    """
+    rng = random.Random(seed)
+    total = _num_samples(len(lengths), num_epochs)
+    sequence: list[int] = []
+    while len(sequence) < total:
+        epoch = list(range(len(lengths)))
+        rng.shuffle(epoch)
+        sequence += epoch
+    window = batch_size * _BATCHES_PER_WINDOW
+    batches: list[list[int]] = []
+    for start in range(0, total, window):
+        part = sequence[start : min(start + window, total)]
+        num_left_over = len(part) % batch_size
+        rest = part[len(part) - num_left_over :]
+        part = sorted(part[: len(part) - num_left_over], key=lambda i: lengths[i])  # stable: ties keep their shuffle
+        cut = [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+        rng.shuffle(cut)
+        batches += [*cut, sorted(rest, key=lambda i: lengths[i])] if rest else cut
+    return [batch[i : i + micro_batch_size] for batch in batches for i in range(0, len(batch), micro_batch_size)]
+
+
+def _num_samples(num_pairs: int, num_epochs: float) -> int:
+    return max(1, round(num_pairs * num_epochs))

@@ -1,0 +1,139 @@
+"""What both trainers share: a fixed order of batches, our own checkpoints, and going on from them.
+
+transformers' Trainer brings back the step count and skips the batches seen; only what it would read from pickles
+(weights, optimizer, scheduler, random states) is replaced by files of ours.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from cai_bootstrap.engines.engine import OnDone
+from cai_bootstrap.errors import StepFailed
+from cai_bootstrap.training import checkpoints
+
+_TRAINER_STATE = "trainer_state"
+"""Its file is found by the Trainer under this name."""
+
+
+class Resumable:
+    """Mixed into a TRL trainer, before it. The four attributes are set before `train`."""
+
+    micro_batches: list[list[int]]
+    checkpoint_folder: Path
+    key: str
+    earlier_s: float = 0.0
+    """Seconds of training before the checkpoint that was resumed from."""
+    _begin: float | None = None
+
+    def seconds(self) -> float:
+        """Seconds trained so far, those before a kill included as far as a checkpoint knows them."""
+        if self._begin is None:
+            self._begin = time.monotonic()
+        return self.earlier_s + time.monotonic() - self._begin
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """All epochs in one pass, in the order that `micro_batches` says."""
+        trainer: Any = self
+        return DataLoader(
+            trainer.train_dataset,
+            batch_sampler=self.micro_batches,
+            collate_fn=trainer.data_collator,
+            generator=torch.Generator(),  # its own: making an iterator must not move the global random state
+        )
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        trainer: Any = self
+        optimizer, groups = checkpoints.pack_optimizer(trainer.optimizer.state_dict())
+        random_tensors, random_values = checkpoints.random_state()
+        folder = checkpoints.step_folder(self.checkpoint_folder, trainer.state.global_step)
+        state = {**vars(trainer.state), "stateful_callbacks": {}}
+        checkpoints.write(
+            folder,
+            self.key,
+            {"adapter": trainable(trainer.model), "optimizer": optimizer, "random": random_tensors},
+            {
+                _TRAINER_STATE: state,
+                "optimizer": groups,
+                "scheduler": trainer.lr_scheduler.state_dict(),
+                "random": random_values,
+                "seconds": self.seconds(),
+            },
+        )
+        checkpoints.prune(self.checkpoint_folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        trainer: Any = self
+        stored, wanted = checkpoints.load(Path(resume_from_checkpoint), "adapter"), trainable(trainer.model)
+        if stored.keys() != wanted.keys():
+            raise StepFailed(f"{resume_from_checkpoint} has other adapter weights than this model: remove it")
+        with torch.no_grad():
+            for name, parameter in wanted.items():
+                parameter.copy_(stored[name])
+        self.earlier_s = checkpoints.load_value(Path(resume_from_checkpoint), "seconds")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        trainer: Any = self
+        folder = Path(checkpoint)
+        groups = checkpoints.load_value(folder, "optimizer")
+        trainer.optimizer.load_state_dict(checkpoints.unpack_optimizer(checkpoints.load(folder, "optimizer"), groups))
+        trainer.lr_scheduler.load_state_dict(checkpoints.load_value(folder, "scheduler"))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            folder = Path(checkpoint)
+            checkpoints.restore_random_state(checkpoints.load(folder, "random"), checkpoints.load_value(folder, "random"))
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """fp16 is not offered, so there is no scaler."""
+
+
+class Cadence(TrainerCallback):
+    """Asks for a checkpoint every so many minutes or steps, reports steps, and stops at a loss that is no number."""
+
+    def __init__(self, minutes: float, steps: int, on_done: OnDone | None) -> None:
+        self._interval_s, self._steps, self._on_done = minutes * 60, steps, on_done
+        self._last = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """The clock starts when training does; steps done before a kill count."""
+        self._last = time.monotonic()
+        if self._on_done is not None:
+            self._on_done(state.global_step)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """The Trainer saves after it has logged the step."""
+        due = time.monotonic() - self._last >= self._interval_s
+        due = due or (self._steps > 0 and state.global_step % self._steps == 0)
+        if due and state.global_step < state.max_steps:
+            control.should_save = True
+        if self._on_done is not None:
+            self._on_done(state.global_step)
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """The interval starts again."""
+        self._last = time.monotonic()
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Raises StepFailed when training has diverged."""
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise StepFailed(
+                f"the loss is {loss} at step {state.global_step}: write a smaller train.learning_rate than {args.learning_rate}"
+            )
+
+
+def trainable(model: Any) -> checkpoints.Tensors:
+    """The weights that are trained, by name."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}

@@ -1,0 +1,210 @@
+"""An adapter trained on preference pairs, to be held by a child process."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from peft import LoraConfig, prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PrinterCallback
+from transformers.trainer_utils import SchedulerType
+
+from cai_bootstrap.engines.engine import OnDone
+from cai_bootstrap.errors import UserError
+from cai_bootstrap.store.provenance import digest
+from cai_bootstrap.training import checkpoints, order, summary
+from cai_bootstrap.training.resume import Cadence, trainable
+from cai_bootstrap.training.tokenise import AuditedCollator, encode_pairs, num_tokens
+
+CADENCE = ("checkpoint_minutes", "checkpoint_steps")
+FINISHED = "finished"
+"""Folder beside the checkpoints with the trained adapter's files."""
+
+
+def _dpo() -> tuple[Any, Callable[..., Any]]:
+    from cai_bootstrap.training import dpo
+
+    return dpo.DpoTrainer, dpo.arguments
+
+
+def _orpo() -> tuple[Any, Callable[..., Any]]:
+    from cai_bootstrap.training import orpo
+
+    return orpo.OrpoTrainer, orpo.arguments
+
+
+METHODS = {"dpo": _dpo, "orpo": _orpo}
+"""By `train.method`: the trainer's class, and what makes its arguments."""
+
+
+class Training:
+    """A model, its pairs and a trainer. Call `score_reference`, then `run`; both go on where a kill left them."""
+
+    def __init__(
+        self,
+        *,
+        model_folder: Path,
+        rows: Sequence[dict[str, Any]],
+        config: dict[str, Any],
+        checkpoint_folder: Path,
+        seed: int,
+        threads: int,
+        device: str,
+        dtype: str,
+    ) -> None:
+        """`config` is a TrainConfig as dict. Raises UserError for pairs or settings that cannot be trained."""
+        if threads:
+            torch.set_num_threads(threads)
+        transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        datasets.disable_progress_bars()
+        self.config = config
+        self.folder = checkpoint_folder
+        tokenizer = AutoTokenizer.from_pretrained(str(model_folder), trust_remote_code=False)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        examples = encode_pairs(tokenizer, rows, config["max_length"])
+        lengths = [num_tokens(example) for example in examples]
+        self.collator = AuditedCollator(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        build, make_arguments = METHODS[config["method"]]()
+        self.trainer = build(
+            model=_load_model(model_folder, config, device, dtype),
+            args=make_arguments(_common(config, len(rows), seed, device, dtype), config, checkpoint_folder),
+            data_collator=self.collator,
+            train_dataset=datasets.Dataset.from_list(examples),
+            processing_class=tokenizer,
+            peft_config=LoraConfig(
+                r=config["lora"]["rank"],
+                lora_alpha=config["lora"]["alpha"],
+                lora_dropout=config["lora"]["dropout"],
+                target_modules=config["lora"]["target_modules"],
+                task_type="CAUSAL_LM",
+            ),
+        )
+        for parameter in trainable(self.trainer.model).values():
+            # TRL makes a quantized model's adapter bf16, in which small updates of it are rounded away.
+            parameter.data = parameter.data.float()
+        self.trainer.remove_callback(PrinterCallback)
+        self.trainer.micro_batches = order.micro_batches(
+            lengths,
+            num_epochs=config["num_epochs"],
+            batch_size=config["batch_size"],
+            micro_batch_size=config["micro_batch_size"],
+            seed=seed,
+        )
+        self.trainer.checkpoint_folder = checkpoint_folder
+        identity = {key: value for key, value in config.items() if key not in CADENCE}
+        self.trainer.key = digest({"config": identity, "examples": examples, "seed": seed, "device": device, "dtype": dtype})
+
+    def score_reference(self, on_done: OnDone | None = None) -> None:
+        """The base model's log-probabilities of all pairs, where the method needs them; `on_done` counts pairs."""
+        self.trainer.score_reference(self.config["micro_batch_size"], self.config["checkpoint_minutes"], on_done)
+
+    def run(self, on_done: OnDone | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Train; `on_done` counts optimizer steps. Returns what was trained (see `summary`) and one row for each step.
+
+        The adapter's two files lie in the folder `finished` then. Raises StepFailed for a loss that is no number.
+        """
+        trainer = self.trainer
+        cadence = Cadence(self.config["checkpoint_minutes"], self.config["checkpoint_steps"], on_done)
+        trainer.add_callback(cadence)
+        resumed = checkpoints.newest(self.folder, trainer.key)
+        trainer.seconds()
+        trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
+        _save_adapter(trainer.model, self.folder / FINISHED)
+        facts = summary.summarise(trainer, self.config["method"], self.config["quantization"])
+        facts["num_audited_batches"] = self.collator.num_audited
+        facts["threads"] = torch.get_num_threads()
+        facts["resumed_from_step"] = None if resumed is None else int(resumed.name.rpartition("-")[2])
+        return facts, summary.loss_rows(trainer)
+
+
+def train(on_reference: OnDone | None = None, on_done: OnDone | None = None, **arguments: Any) -> tuple[Any, Any]:
+    """`Training(**arguments)` through both its phases; returns what `Training.run` does."""
+    training = Training(**arguments)
+    training.score_reference(on_reference)
+    return training.run(on_done)
+
+
+def _common(config: dict[str, Any], num_pairs: int, seed: int, device: str, dtype: str) -> dict[str, Any]:
+    """The settings of transformers' Trainer that both methods share."""
+    schedulers = [scheduler.value for scheduler in SchedulerType]
+    if config["scheduler"] not in schedulers:
+        raise UserError(f"train.scheduler={config['scheduler']!r} is not known: write one of {', '.join(schedulers)}")
+    num_steps = order.num_steps(num_pairs, config["num_epochs"], config["batch_size"])
+    return {
+        "per_device_train_batch_size": config["micro_batch_size"],
+        "gradient_accumulation_steps": config["batch_size"] // config["micro_batch_size"],
+        "num_train_epochs": 1,  # the loader holds all epochs in one pass
+        "learning_rate": config["learning_rate"],
+        "lr_scheduler_type": config["scheduler"],
+        "warmup_steps": math.ceil(config["warmup_ratio"] * num_steps),
+        "weight_decay": config["weight_decay"],
+        "max_grad_norm": config["max_grad_norm"],
+        "optim": "adamw_torch",
+        "bf16": dtype == "bfloat16",
+        "fp16": False,
+        "use_cpu": device == "cpu",
+        "gradient_checkpointing": config["gradient_checkpointing"],
+        "seed": seed % 2**32,
+        "data_seed": seed % 2**32,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",  # see `Cadence`
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "remove_unused_columns": False,
+    }
+
+
+def _load_model(folder: Path, config: dict[str, Any], device: str, dtype: str) -> Any:
+    compute = getattr(torch, dtype)
+    options: dict[str, Any] = {}
+    if config["quantization"] == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+        )
+        options["device_map"] = {"": device}
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        str(folder),
+        dtype=compute,
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        trust_remote_code=False,
+        **options,
+    )
+    if options:
+        for part in model.modules():
+            if hasattr(part, "support_avx512bf16_for_cpu"):
+                # In evaluation mode bitsandbytes repacks its weights for a kernel that has no gradient, and goes on
+                # using it when training begins: gradients would end there, and only a warning would say so.
+                part.support_avx512bf16_for_cpu = False
+        prepare: Any = prepare_model_for_kbit_training  # untyped
+        model = prepare(model, use_gradient_checkpointing=config["gradient_checkpointing"])
+    return model
+
+
+def _save_adapter(model: Any, folder: Path) -> None:
+    """The adapter as two files that are the same for the same training: no path of this machine, names in order."""
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    for path in folder.iterdir():
+        if path.name not in ("adapter_model.safetensors", "adapter_config.json"):
+            path.unlink()
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_bytes())
+    config["target_modules"] = sorted(config["target_modules"])
+    config["base_model_name_or_path"] = None
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
