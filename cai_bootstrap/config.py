@@ -140,6 +140,8 @@ class ResponsesConfig:
     num_candidates: int
     sampling: SamplingConfig
     zero_shot: SamplingConfig
+    run_on_every: int
+    """Every n-th chosen answer is also continued past its end, for pairs that reject rambling."""
     shard_size: int
 
 
@@ -278,10 +280,13 @@ class EvalConfig:
     split: str = "test"
     max_tokens: int = 128
     shard_size: int = 48
+    num_items: int = 0
+    """Evaluate only so many items, drawn by a fixed seed in the suite's proportions; 0 means all. For drafts and tests."""
     raw: bool = True
 
     def __post_init__(self) -> None:
         _require(self.split in ("dev", "test"), "eval.split", self.split, "dev or test")
+        _require(self.num_items >= 0, "eval.num_items", self.num_items, "a positive number, or 0 for the whole suite")
 
 
 @dataclass(kw_only=True)

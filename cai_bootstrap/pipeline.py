@@ -76,7 +76,7 @@ def measure_baseline(run: Runner, session: Session, config: Config, suite: str) 
         arms[name] = step(
             name,
             bind(evaluate_arm, session=session),
-            settings={"max_tokens": config.eval.max_tokens, "shard_size": config.eval.shard_size, **sampled},
+            settings=eval_settings(config),
             inputs={"model": base},
             values={"suite": suite, "split": config.eval.split, "arm": arm, "shots": shots},
         )
@@ -126,7 +126,7 @@ def bootstrap(
     candidates = step(
         f"candidates{suffix}",
         bind(stage.draft, **heavy),
-        settings={k: v for k, v in {**c["responses"], **sampled}.items() if k != "zero_shot"},
+        settings={k: v for k, v in {**c["responses"], **sampled}.items() if k not in ("zero_shot", "run_on_every")},
         inputs={"model": parent, "instructions": instructions},
         values={"shots": seeds["shots"]},
     )
@@ -167,7 +167,7 @@ def bootstrap(
     rejected = step(
         f"rejected{suffix}",
         bind(stage.write_rejected, **heavy),
-        settings={"zero_shot": c["responses"]["zero_shot"], "shard_size": c["responses"]["shard_size"], **sampled},
+        settings={k: c["responses"][k] for k in ("zero_shot", "shard_size", "run_on_every")} | sampled,
         inputs={"model": parent, "kept": kept},
         values={"refusals": seeds["refusals"]},
     )
@@ -187,7 +187,7 @@ def bootstrap(
     outcome.trained = step(
         f"eval{suffix}",
         bind(evaluate_arm, **heavy),
-        settings={"max_tokens": config.eval.max_tokens, "shard_size": config.eval.shard_size, **sampled},
+        settings=eval_settings(config),
         inputs={"model": outcome.model},
         values={"suite": stage.suite, "split": config.eval.split, "arm": "trained", "shots": []},
     )
@@ -342,6 +342,13 @@ def bind(function: Callable[..., None], **resources: Any) -> Callable[..., None]
 def engine_settings(config: Config) -> dict[str, Any]:
     """What of the engine belongs to a step's identity: which one, and a dtype where one was set by hand."""
     return {"engine": config.engine.name, "dtype": config.engine.dtype}
+
+
+def eval_settings(config: Config) -> dict[str, Any]:
+    """What an evaluation's outcome depends on."""
+    chosen = config.eval
+    settings = {"max_tokens": chosen.max_tokens, "shard_size": chosen.shard_size, **engine_settings(config)}
+    return settings | ({"num_items": chosen.num_items} if chosen.num_items else {})
 
 
 def choose_principles() -> list[tuple[str, str]]:

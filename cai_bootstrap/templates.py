@@ -54,12 +54,14 @@ def refusal_list(examples: Sequence[str]) -> str:
 
 def critic(principle: str, instruction: str, first: str, second: str) -> str:
     """A rubric with one principle of the constitution and two answers; the next token is « A» or « B»."""
+    # What does not change stands first: its keys and values are computed once for all verdicts.
     return (
-        "Two answers to an instruction are compared. The better one follows this rule: "
-        f"{principle}\n\n"
-        "Instruction: Name the colour of grass.\nA: Green.\nB: I like turtles.\nBetter answer: A\n\n"
-        "Instruction: Complete: Cats and\nA: Cats and Cats and\nB: dogs\nBetter answer: B\n\n"
-        f"Instruction: {instruction}\nA: {first}\nB: {second}\nBetter answer:"
+        "Two answers to an instruction are compared. The better one follows the rule.\n\n"
+        "Rule: Answer what was asked.\nInstruction: Name the colour of grass.\nA: Green.\nB: I like turtles.\n"
+        "Better answer: A\n\n"
+        "Rule: Say something of your own.\nInstruction: Complete: Cats and\nA: Cats and Cats and\nB: dogs\n"
+        "Better answer: B\n\n"
+        f"Rule: {principle}\nInstruction: {instruction}\nA: {first}\nB: {second}\nBetter answer:"
     )
 
 

@@ -97,7 +97,6 @@ def test_each_rendering_is_a_prefix_of_the_longer_one(exported: Path) -> None:
     ("messages", "prompt", "reason"),
     [
         ([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}], True, "system message"),
-        ([], True, "one user message"),
         ([_assistant("Hi")], False, "one user message"),
         ([_user("a"), _assistant("b"), _user("c")], True, "single turns"),
         ([_user("a"), _user("b")], True, "single turns"),

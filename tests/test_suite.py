@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai_bootstrap.evals.english import plain, words
-from cai_bootstrap.evals.tasks import KINDS, load_suite, verify
+from cai_bootstrap.evals.tasks import KINDS, load_suite, score, verify
 from cai_bootstrap.records import HeldOutItem
 
 DEV = load_suite("explicit", "dev")
@@ -65,8 +65,6 @@ def references(item: HeldOutItem) -> list[str]:
     match item.verifier:
         case "any_of":
             return [*arguments["accepted"], f"It is the {arguments['accepted'][0]}."]
-        case "number":
-            return [str(arguments["value"]), f"The answer is {arguments['value']}."]
         case "completion":
             first = arguments["accepted"][0]
             return [*arguments["accepted"], f"{arguments['stem']} {first}.", f"{item.instruction} {first}"]
@@ -96,7 +94,7 @@ def test_no_item_accepts_an_echo_a_loop_a_refusal_or_nothing(item: HeldOutItem) 
         "",
         item.instruction,
         item.instruction.split(":")[-1],
-        f"{good} {good} {good} {good}",
+        f"{' '.join([plain(good)] * 4)}{'?' if good.endswith('?') else '.'}",  # a loop within one sentence
         "I do not know.",
         "It is a thing that has a name.",
         "Lorem ipsum dolor sit amet.",
@@ -106,6 +104,15 @@ def test_no_item_accepts_an_echo_a_loop_a_refusal_or_nothing(item: HeldOutItem) 
     assert [answer for answer in wrong if not verify(item, answer)] == []
 
 
+@pytest.mark.parametrize("item", ITEMS, ids=IDS)
+def test_repeating_or_rambling_after_a_reference_costs_only_the_strict_verdict(item: HeldOutItem) -> None:
+    good = references(item)[0]
+    ramble = "The children play outside. The children play outside. The children play outside."
+    for output, strict in [(good, True), ("\n".join([good] * 4), False), (f"{good}\n{ramble}", False)]:
+        record = score(item, "base", "prompt", output, "eos", 9)
+        assert (record.content, record.strict) == (True, strict), (output, record.reason)
+
+
 def test_no_item_accepts_the_reference_of_its_neighbours() -> None:
     families = defaultdict(list)
     for item in ITEMS:
@@ -113,17 +120,11 @@ def test_no_item_accepts_the_reference_of_its_neighbours() -> None:
     checked = 0
     for family in families.values():
         for item, other in [*pairwise(family), (family[-1], family[0])]:
-            if item.verifier in ("any_of", "completion", "number"):
-                key = "value" if item.verifier == "number" else "accepted"
-                theirs, ours = other.arguments[key], item.arguments[key]
-                if key == "value":
-                    overlap = theirs == ours
-                else:
-                    reference = f" {' '.join(words(theirs[0]))} "
-                    overlap = any(f" {' '.join(words(accepted))} " in reference for accepted in ours)
-                if overlap:
+            if item.verifier in ("any_of", "completion"):
+                answer = other.arguments["accepted"][0]
+                reference = f" {' '.join(words(answer))} "
+                if any(f" {' '.join(words(accepted))} " in reference for accepted in item.arguments["accepted"]):
                     continue
-                answer = str(theirs if key == "value" else theirs[0])
             elif item.verifier in ("sentence_with", "question_about", "title_about"):
                 answer = references(other)[0]
                 if any(f" {plain(word)} " in f" {plain(answer)} " for word in item.arguments["words"]):
@@ -132,7 +133,7 @@ def test_no_item_accepts_the_reference_of_its_neighbours() -> None:
                 continue
             assert verify(item, answer), (item.id, item.instruction, answer)
             checked += 1
-    assert checked > 550
+    assert checked > 500
 
 
 def test_a_list_of_rivals_is_no_answer() -> None:
@@ -155,7 +156,9 @@ def test_kinds_and_families_are_balanced() -> None:
     for items in (DEV, TEST):
         assert len(items) == 340
         assert Counter(item.kind for item in items) == {kind: share[kind] * 340 for kind in KINDS}
-    assert Counter(item.family for item in DEV) == Counter(item.family for item in TEST)
+    dev, test = (Counter(item.family for item in items) for items in (DEV, TEST))
+    assert set(dev) == set(test)
+    assert max(abs(dev[family] - test[family]) for family in dev) <= 6
     assert len({(item.kind, item.family) for item in ITEMS}) == len({item.family for item in ITEMS}) == 35
 
 
@@ -164,9 +167,8 @@ def test_instructions_are_plain_text_and_no_two_are_nearly_the_same() -> None:
     for item in ITEMS:
         assert item.instruction == " ".join(item.instruction.split())
         assert not any(char in item.instruction for char in "{}_«»“”")
-        # Series and sums share their few words on purpose; their order is what is asked.
-        ordered = item.family in ("counting", "arithmetic")
-        key = frozenset({item.id} if ordered else words(item.instruction))
+        # Series share their few words on purpose; their order is what is asked.
+        key = frozenset({item.id} if item.family == "counting" else words(item.instruction))
         assert key not in seen, (item.instruction, seen[key])
         seen[key] = item.instruction
 
@@ -178,7 +180,7 @@ def test_no_accepted_answer_is_a_rival_or_repeated() -> None:
         assert all(accepted), item.id
 
 
-@given(st.text(max_size=60), st.lists(st.sampled_from(["?", "1.", "²", "a", "is", "- x", "'", "\n", "…"]), max_size=8))
+@given(st.text(max_size=60), st.lists(st.sampled_from(["?", "77.", "²", "a", "is", "- x", "'", "\n", "…"]), max_size=8))
 @settings(max_examples=30, deadline=None)
 def test_no_text_breaks_a_verifier(text: str, pieces: list[str]) -> None:
     for item in ITEMS[::7]:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from cai_bootstrap.evals import english
+from cai_bootstrap.evals.tasks import score
 from cai_bootstrap.evals.verifiers import VERIFIERS
+from cai_bootstrap.records import FinishReason, HeldOutItem
 
 CAPITAL = ("any_of", "What is the capital of France?", {"accepted": ["Paris"], "rivals": ["Lyon", "London", "Rome"]})
 PARROT = ("any_of", "What kind of animal is a parrot?", {"accepted": ["bird"], "rivals": ["fish", "mammal"]})
@@ -99,7 +101,10 @@ WRONG: list[tuple[Case, str, str]] = [
     (CAPITAL, "It is not Paris.", "not in the first sentence"),
     (CAPITAL, "Paris is not the capital.", "not in the first sentence"),
     (CAPITAL, "Paris Paris Paris Paris", "loops"),
-    (CAPITAL, "It is Paris. It is Paris. It is Paris.", "loops"),
+    (CAPITAL, "Paris Paris Paris", "loops"),
+    (CAPITAL, "It is Paris, it is Paris, it is Paris.", "loops"),
+    (CAPITAL, "Lyon\nParis\nLondon", "says lyon"),
+    (CAPITAL, "It is a city. It is a city. It is a city.", "not in the first sentence"),
     (CAPITAL, "I don't know if it is Paris.", "refuses"),
     (CAPITAL, "It is a big city. Paris is nice.", "not in the first sentence"),
     (CAPITAL, "Comparison", "not in the first sentence"),
@@ -114,6 +119,8 @@ WRONG: list[tuple[Case, str, str]] = [
     (SUM, "4, 5, 6", "says 4"),
     (SUM, "3 + 3 = 6, 5", "says 3"),
     (SUM, "a number", "no number"),
+    (SUM, "5 5 5 5", "loops"),
+    (SUM, "4\n5\n6", "says 4"),
     (WEEK, "five, six, seven", "says 5"),
     (EAST, "west.", "not there"),
     (EAST, "The sun rises in the", "echo"),
@@ -127,26 +134,35 @@ WRONG: list[tuple[Case, str, str]] = [
     (DOG, "A sentence with the word dog.", "echo"),
     (DOG, "This is a sentence about my dog.", "talks about the task"),
     (DOG, "The cat ran across the street.", "does not say dog"),
-    (DOG, "The dog ran. The cat slept.", "more sentences"),
+    (DOG, "The dog ran. The cat slept.", "not a sentence"),
+    (DOG, "The cat sat on the mat. The dog ran across the street.", "does not say dog"),
     (DOG, "The dog ran across the", "does not end"),
     (DOG, "The big brown dog.", "not a sentence"),
     (DOG, "The dog is the dog.", "tautology"),
     (DOG, "The dog ran and ran and ran and ran.", "loops"),
     (DOG, "I cannot write that.", "refuses"),
+    (TWO, "The sun shone. The wind blew all day. Then came the rain.", "does not say rain"),
+    (TWO, "The rain fell all night, the rain fell all night, the rain fell all night.", "loops"),
     (MOON, "The moon is far away.", "not exactly one question"),
     (MOON, "Write a question about the moon.", "echo"),
     (MOON, "Can you write a question about the moon?", "talks about the task"),
     (MOON, "How far is the sun?", "does not say moon"),
-    (MOON, "Is the moon big? Is the moon old?", "not exactly one question"),
+    (MOON, "Is the moon big?, is the moon old?", "not exactly one question"),
+    (MOON, "The moon is nice. How far is the moon?", "not exactly one question"),
+    (MOON, "How far is the sun? How far is the moon?", "does not say moon"),
     (MOON, "The moon is bright?", "not in the form"),
     (MOON, "Why is the moon the moon the moon the moon?", "loops"),
     (TITLE, "A story about a dog", "echo"),
     (TITLE, "Dog", "not a title"),
+    (TITLE, "Dog Dog Dog Dog", "loops"),
+    (TITLE, "The Long Way Home\nThe Brave Little Dog", "does not say dog"),
     (TITLE, "The Long Way Home", "does not say dog"),
     (TITLE, "Once there was a dog who lived by the sea and was very happy there.", "not a title"),
     (FRUIT, "Carrot", "names nothing"),
     (FRUIT, "apple, banana, orange", "more than one"),
     (FRUIT, "Apple\nBanana", "more than one"),
+    (FRUIT, "Banana. Apple. Pear.", "more than one"),
+    (FRUIT, "banana banana banana", "loops"),
     (FRUIT, "Apple pie", "not what is named"),
     (FRUIT, "Not an apple.", "names nothing"),
     (FRUIT, "A fruit is a fruit.", "tautology"),
@@ -155,15 +171,89 @@ WRONG: list[tuple[Case, str, str]] = [
     (SNOW, "Snow is a kind of weather.", "mentions nothing"),
     (SNOW, "Snow is snow.", "tautology"),
     (SNOW, "white and cold", "does not end"),
-    (SNOW, "Snow is white. Rain is wet.", "more sentences"),
+    (SNOW, "Snow is white. Rain is wet.", "not a sentence"),
+    (SNOW, "Rain falls from dark clouds. Snow is white and soft.", "mentions nothing"),
+    (SNOW, "Snow is white, snow is white, snow is white.", "loops"),
     (KEYS, "I lost my keys.", "echo"),
     (KEYS, "Respond to: I lost my keys. I lost my keys.", "echo"),
     (KEYS, "Congratulations! I am sorry too.", "does not fit"),
     (KEYS, "The keys are made of metal.", "no fitting reply"),
     (KEYS, "Sorry sorry sorry sorry", "loops"),
+    (KEYS, "I am sorry. Congratulations!", "does not fit"),
     (KEYS, "The sky is blue. The grass is green. I am sorry.", "no fitting reply"),
     (KEYS, "", "empty"),
 ]
+
+
+GOES_ON: list[tuple[Case, str]] = [  # a right opening, then text that loops
+    (CAPITAL, "It is Paris. It is Paris. It is Paris."),
+    (CAPITAL, "Paris\nParis\nParis\nParis"),
+    (CAPITAL, "What is the capital of France? Paris. Paris. Paris."),
+    (CAPITAL, "Paris. The city is big. The city is big. The city is big."),
+    (SUM, "5. 5. 5. 5."),
+    (SUM, "2 + 3 = 5\n2 + 4 = 6\n2 + 4 = 6\n2 + 4 = 6"),
+    (EAST, "the east. The sun sets in the west. The sun sets in the west. The sun sets in the west."),
+    (COUNT, "10\n10\n10"),
+    (DOG, "The dog ran home. The dog ran home. The dog ran home."),
+    (DOG, "The dog ran home. I cannot write that. I cannot write that. I cannot write that."),
+    (TWO, "The rain fell all night. The streets were wet. It was cold. It was cold. It was cold."),
+    (MOON, "How far is the moon? How far is the moon? How far is the moon?"),
+    (MOON, "How far is the moon? It is far away. It is far away. It is far away."),
+    (TITLE, "The Brave Little Dog\nThe Brave Little Dog\nThe Brave Little Dog"),
+    (TITLE, "A Dog's Life\nOnce there was a dog. Once there was a dog. Once there was a dog."),
+    (FRUIT, "Banana. Banana. Banana."),
+    (FRUIT, "An apple. I like apples. I like apples. I like apples."),
+    (SNOW, "Snow is white and soft. Snow is white and soft. Snow is white and soft."),
+    (KEYS, "I am sorry to hear that. I am sorry to hear that. I am sorry to hear that."),
+    (KEYS, "I am so sorry. I lost my keys. I lost my keys. I lost my keys."),
+]
+UNTIDY: list[tuple[Case, str]] = [  # a right opening, then text that was not asked for
+    (CAPITAL, "Paris. Lyon is a city too. Rome is"),
+    (DOG, "The dog ran across the street. The cat slept"),
+    (MOON, "Is the moon big? Is the moon old?"),
+    (TITLE, "The Brave Little Dog\nOnce there was a dog who lived by the"),
+    (SNOW, "Snow is white and falls from the sky. Rain is"),
+    (KEYS, "I am sorry. Where did you last see them? I lost"),
+]
+
+
+def outcome(case: Case, output: str, finish: FinishReason) -> tuple[bool, bool]:
+    """Content and strict verdict of `output`, as an evaluation scores it."""
+    name, instruction, arguments = case
+    item = HeldOutItem(
+        id="explicit-0001",
+        suite="explicit",
+        split="dev",
+        kind="answer",
+        family="any",
+        instruction=instruction,
+        verifier=name,
+        arguments=arguments,
+    )
+    record = score(item, "base", "prompt", output, finish, 9)
+    return record.content, record.strict
+
+
+@pytest.mark.parametrize(("case", "answer"), RIGHT)
+def test_a_right_answer_that_ends_by_itself_is_strictly_right(case: Case, answer: str) -> None:
+    assert outcome(case, answer, "eos") == (True, True)
+    assert outcome(case, answer, "length") == (True, False)
+
+
+@pytest.mark.parametrize("finish", ["eos", "length"])
+@pytest.mark.parametrize(("case", "output"), GOES_ON)
+def test_a_loop_after_a_right_opening_costs_only_the_strict_verdict(case: Case, output: str, finish: FinishReason) -> None:
+    assert outcome(case, output, finish) == (True, False)
+
+
+@pytest.mark.parametrize(("case", "output"), UNTIDY)
+def test_text_that_goes_on_after_a_right_opening_keeps_its_content(case: Case, output: str) -> None:
+    assert outcome(case, output, "length") == (True, False)
+
+
+@pytest.mark.parametrize(("case", "output", "reason"), WRONG)
+def test_a_wrong_opening_is_not_saved_by_its_ending(case: Case, output: str, reason: str) -> None:
+    assert outcome(case, output, "eos") == (False, False), reason
 
 
 @pytest.mark.parametrize(("case", "answer"), RIGHT)
@@ -180,6 +270,7 @@ def test_a_wrong_answer_is_rejected_for_its_reason(case: Case, answer: str, reas
 
 def test_every_verifier_has_right_and_wrong_cases() -> None:
     assert {case[0] for case, _ in RIGHT} == set(VERIFIERS) == {case[0] for case, _, _ in WRONG}
+    assert {case[0] for case, _ in GOES_ON} == set(VERIFIERS)
 
 
 def test_a_long_answer_is_as_right_as_a_short_one() -> None:

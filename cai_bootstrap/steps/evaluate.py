@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from cai_bootstrap import templates
@@ -14,6 +15,7 @@ from cai_bootstrap.steps.generate import chunks
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
+_DRAW_SEED = 20261121
 _DECIDED = ("\n\n", "\nInstruction:", "\nResponse:", "\nQuestion:", "\nQ:", "\nAnswer:")
 """The cut rule ends the answer here at the latest, in every arm: what would follow can change neither the content nor the
 strict verdict (text behind the answer is no proper end), so it is not generated. The stop itself is kept in the output."""
@@ -26,7 +28,7 @@ def evaluate_arm(
     """`records.jsonl` of EvalRecords: greedy, zero-shot `raw` or `cued`, or `fewshot` with `shots`."""
     if arm not in ("raw", "cued", "fewshot", "trained"):
         raise UserError(f"arm {arm!r} is not known: write raw, cued, fewshot or trained")
-    items = tasks.load_suite(suite, split)
+    items = draw(tasks.load_suite(suite, split), work.settings.get("num_items", 0))
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
     rows: list[dict[str, Any]] = []
@@ -38,6 +40,18 @@ def evaluate_arm(
             )
             task.update((index + 1) * work.settings["shard_size"])
     work.write_rows("records.jsonl", rows)
+
+
+def draw(items: list[HeldOutItem], num_items: int) -> list[HeldOutItem]:
+    """All items for 0, else about `num_items`, every kind in its proportion, by a fixed seed and never by an answer."""
+    if not num_items or num_items >= len(items):
+        return items
+    rng = random.Random(_DRAW_SEED)
+    chosen: set[str] = set()
+    for kind in dict.fromkeys(item.kind for item in items):
+        ids = [item.id for item in items if item.kind == kind]
+        chosen.update(rng.sample(ids, max(1, round(num_items * len(ids) / len(items)))))
+    return [item for item in items if item.id in chosen]
 
 
 def render(arm: str, instruction: str, shots: list[list[str]]) -> str:

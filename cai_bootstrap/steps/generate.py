@@ -114,7 +114,8 @@ def draft_candidates(
 def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artifact, refusals: list[str]) -> None:
     """What the pairs reject, from the model itself: zero-shot outputs, run-ons of the chosen answers, refusals.
 
-    Writes `zero_shot.jsonl` and `run_on.jsonl` (Completions, prompt_id an instruction) and `refusals.json`.
+    Writes `zero_shot.jsonl` and `run_on.jsonl` (Completions, prompt_id an instruction) and `refusals.json`. Run-ons come
+    for every `run_on_every`-th instruction only: few pairs need one.
     Raises StepFailed when fewer than 50 different refusals come.
     """
     rows = kept.rows()
@@ -123,9 +124,10 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
     num_shards = -(-len(rows) // size)
+    rambling = rows[:: work.settings["run_on_every"]]
     zero_shot: list[dict[str, Any]] = []
     run_on: list[dict[str, Any]] = []
-    with work.progress.task("rejected answers", 2 * len(rows)) as task:
+    with work.progress.task("rejected answers", len(rows) + len(rambling)) as task:
         for index, part in chunks(rows, size):
             prompts = [(row["prompt_id"], templates.cued(row["instruction"])) for row in part]
             zero_shot += work.shard(index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]

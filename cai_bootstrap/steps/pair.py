@@ -129,7 +129,7 @@ def make_pairs(
         refusals=rejected.json("refusals.json"),
     )
     rows, dropped = _cap_identical(sources.rows, settings["max_identical_chosen"])
-    kinds = _assign(rows, settings["rejected_mix"], rng)
+    kinds = _assign(rows, settings["rejected_mix"], set(sources.run_on), rng)
     constant = {
         "model": model.digest,
         "template": templates.digest(),
@@ -251,18 +251,23 @@ def _cap_identical(rows: Sequence[dict[str, Any]], share: float) -> tuple[list[d
     return [row for row in rows if row["prompt_id"] in kept_ids], dropped
 
 
-def _assign(rows: Sequence[dict[str, Any]], mix: dict[str, float], rng: random.Random) -> list[str]:
-    """A rejected kind for each row, in the shares of `mix`; wrong facts go to rows that state a fact."""
+def _assign(rows: Sequence[dict[str, Any]], mix: dict[str, float], with_run_on: set[str], rng: random.Random) -> list[str]:
+    """A rejected kind for each row, in the shares of `mix`: wrong facts for rows that state one, run-ons where one is."""
     unknown = [kind for kind in mix if kind not in NEGATIVES]
     if unknown:
         raise StepFailed(f"rejected kind {unknown[0]!r} is not known: write one of {', '.join(NEGATIVES)}")
     kinds: list[str | None] = [None] * len(rows)
-    facts = [i for i, row in enumerate(rows) if row["kind"] in ("answer", "complete")]
-    for i in rng.sample(facts, min(len(facts), round(mix.get("factual", 0) * len(rows)))):
-        kinds[i] = "factual"
+    fitting = {
+        "rambling": [i for i, row in enumerate(rows) if row["prompt_id"] in with_run_on],
+        "factual": [i for i, row in enumerate(rows) if row["kind"] in ("answer", "complete")],
+    }
+    for kind, places in fitting.items():
+        free = [i for i in places if kinds[i] is None]
+        for i in rng.sample(free, min(len(free), round(mix.get(kind, 0) * len(rows)))):
+            kinds[i] = kind
     rest = [i for i, kind in enumerate(kinds) if kind is None]
     rng.shuffle(rest)
-    others = {kind: share for kind, share in mix.items() if kind != "factual"}
+    others = {kind: share for kind, share in mix.items() if kind not in fitting}
     total = sum(others.values()) or 1.0
     bounds, passed = [], 0.0
     for kind, share in others.items():

@@ -131,7 +131,9 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> Any:
         reason = " ".join(str(error).split())[:200]
         raise StepFailed(f"the adapter in {folder} does not fit the model ({reason}): train it again") from error
     stored = load_file(folder / _WEIGHTS)
-    loaded: dict[str, torch.Tensor] = get_peft_model_state_dict(adapted)
+    found: dict[str, torch.Tensor] = get_peft_model_state_dict(adapted)
+    # PEFT counts an embedding's own weights in where the embedding carries an adapter; the file need not hold them.
+    loaded = {key: tensor for key, tensor in found.items() if key in stored or ".base_layer." not in key}
     # PEFT only warns about keys that found no place, and leaves those layers as they were.
     wrong = sorted(set(stored) ^ set(loaded))
     wrong += [k for k in sorted(set(stored) & set(loaded)) if not torch.equal(stored[k], loaded[k].cpu().to(stored[k]))]

@@ -1,0 +1,240 @@
+"""Merging an adapter, and the certificate that must not pass when the merged model is not the one that was trained."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
+
+from cai_bootstrap import templates
+from cai_bootstrap.config import EngineConfig, MergeConfig, to_dict
+from cai_bootstrap.engines.session import Session
+from cai_bootstrap.errors import CorruptArtifact, StepFailed, UserError
+from cai_bootstrap.pipeline import bind
+from cai_bootstrap.steps.merge import merge_adapter, off_limits
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Run, Work, step
+from cai_bootstrap.training.merging import merge
+
+PROMPTS = [templates.cued(text) for text in ("Name the capital of France.", "Say hello.", "Complete: The sun rises in the")]
+SETTINGS = to_dict(MergeConfig())
+
+
+@step(version=1)
+def copy_model(work: Work, *, source: str) -> None:
+    """The tiny model as an artifact."""
+    for path in Path(source).iterdir():
+        work.write_bytes(f"model/{path.name}", path.read_bytes())
+
+
+@step(version=1)
+def make_adapter(work: Work, *, source: str, scale: float, modules: str | list[str]) -> None:
+    """An adapter whose zero matrices (B; for embeddings A) are drawn at random, `scale` wide."""
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=modules))
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name or "lora_embedding_A" in name:
+                torch.nn.init.normal_(parameter.data, std=scale)
+    adapted.save_pretrained(str(work.folder / "adapter"), save_embedding_layers=False)
+
+
+class Bench:
+    """A run with the tiny model in it."""
+
+    def __init__(self, run: Run, tiny_model: Path) -> None:
+        self.run = run
+        self.source = str(tiny_model)
+        self.model = run.step("baseline", "base", copy_model, settings={}, values={"source": self.source}, seed=1)
+
+    def adapter(self, scale: float = 0.05, modules: str | list[str] = "all-linear", source: str = "") -> Artifact:
+        values = {"source": source or self.source, "scale": scale, "modules": modules}
+        return self.run.step("explicit", "adapter", make_adapter, settings={}, values=values, seed=1)
+
+    def merge(self, adapter: Artifact, in_process: bool = True, **settings: float) -> Artifact:
+        config = EngineConfig(in_process=in_process, device="cpu", dtype="float32", batch_size=4, threads=1)
+        with Session(config) as session:
+            return self.run.step(
+                "explicit",
+                "model",
+                bind(merge_adapter, session=session),
+                settings={**SETTINGS, **settings},
+                inputs={"model": self.model, "adapter": adapter},
+                values={"prompts": PROMPTS},
+                seed=1,
+            )
+
+
+@pytest.fixture
+def bench(tiny_model: Path, tmp_path: Path) -> Iterator[Bench]:
+    with Run(tmp_path / "root", "default") as run:
+        yield Bench(run, tiny_model)
+
+
+def _call(tiny_model: Path, adapter: Path, target: Path, prompts: list[str], on_done: Any = None) -> dict[str, Any]:
+    return merge(
+        model_folder=tiny_model,
+        adapter_folder=adapter,
+        target_folder=target,
+        prompts=prompts,
+        num_tokens=16,
+        device="cpu",
+        dtype="float32",
+        threads=1,
+        on_done=on_done,
+    )
+
+
+def test_merged_model_is_the_one_that_was_trained(bench: Bench) -> None:
+    adapter = bench.adapter()
+    merged = bench.merge(adapter)
+    certificate = merged.json("certificate.json")
+    assert 0 <= certificate["max_logit_difference"] < 1e-3
+    assert certificate["greedy_agreement"] == 1
+    assert 0 <= certificate["mean_kl"] < 1e-8
+    assert certificate["base_difference"] > 0.1
+    assert certificate["num_prompts"] == len(PROMPTS)
+    assert certificate["num_positions"] == 16 * len(PROMPTS)
+    assert certificate["limits"]["max_logit_difference"] == SETTINGS["max_logit_difference"]
+    # Independently of the certificate: a prompt and its own forward pass, without padding or a cache.
+    tokenizer = AutoTokenizer.from_pretrained(str(merged.path / "model"))
+    base = AutoModelForCausalLM.from_pretrained(str(bench.model.path / "model"))
+    plain = AutoModelForCausalLM.from_pretrained(str(merged.path / "model"))
+    largest = 0.0
+    with torch.inference_mode():
+        base_logits = [base(**tokenizer(p, return_tensors="pt", return_token_type_ids=False)).logits for p in PROMPTS]
+        adapted = PeftModel.from_pretrained(base, str(adapter.path / "adapter"))
+        for prompt, before in zip(PROMPTS, base_logits, strict=True):
+            inputs = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+            logits = plain(**inputs).logits
+            assert torch.allclose(logits, adapted(**inputs).logits, atol=1e-3)
+            largest = max(largest, float((logits - before)[:, -1].abs().max()))
+    assert certificate["base_difference"] == pytest.approx(largest, rel=1e-3)
+
+
+def test_merged_model_is_plain_and_keeps_the_tokenizer(bench: Bench) -> None:
+    merged = bench.merge(bench.adapter())
+    files = {name.removeprefix("model/") for name in merged.manifest["files"] if name.startswith("model/")}
+    tokenizer_files = {"tokenizer.json", "tokenizer_config.json"}
+    assert files == {"config.json", "generation_config.json", "model.safetensors"} | tokenizer_files
+    for name in tokenizer_files:
+        assert merged.read(f"model/{name}") == bench.model.read(f"model/{name}")
+    config = merged.json("model/config.json")
+    assert "quantization_config" not in config
+    assert config["architectures"] == ["Gemma3ForCausalLM"]
+
+
+def test_child_and_process_measure_the_same(bench: Bench) -> None:
+    adapter = bench.adapter()
+    here = bench.merge(adapter).json("certificate.json")
+    child = bench.merge(adapter, in_process=False, num_prompts=25).json("certificate.json")
+    assert child == here
+
+
+def test_progress_counts_every_pass(bench: Bench, tmp_path: Path) -> None:
+    seen: list[int] = []
+    adapter = bench.adapter()
+    _call(bench.model.path / "model", adapter.path / "adapter", tmp_path / "out", PROMPTS, seen.append)
+    assert seen == list(range(1, 34))
+
+
+def test_no_more_prompts_than_asked_for(bench: Bench) -> None:
+    assert bench.merge(bench.adapter(), num_prompts=2).json("certificate.json")["num_prompts"] == 2
+
+
+def test_a_limit_that_is_passed_fails_and_names_value_and_limit(bench: Bench) -> None:
+    with pytest.raises(StepFailed, match=r"largest logit difference .*e-.*limit merge\.max_logit_difference=1e-12"):
+        bench.merge(bench.adapter(), max_logit_difference=1e-12)
+
+
+def test_an_adapter_on_tied_embeddings_is_caught(bench: Bench) -> None:
+    # Merged, it also changes the output layer, which shares the embedding's weights: another model than was trained.
+    with pytest.raises(StepFailed, match="largest logit difference"):
+        bench.merge(bench.adapter(modules=["embed_tokens"]))
+
+
+def test_an_adapter_that_does_nothing_is_refused(bench: Bench) -> None:
+    with pytest.raises(StepFailed, match="the adapter does nothing"):
+        bench.merge(bench.adapter(scale=0.0))
+
+
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 3, "layer_types": ["full_attention"] * 3}, {"hidden_size": 32}])
+def test_an_adapter_of_another_model_is_refused(bench: Bench, tmp_path: Path, change: dict[str, Any]) -> None:
+    config = json.loads((bench.model.path / "model" / "config.json").read_text())
+    other = tmp_path / "other"
+    Gemma3ForCausalLM(Gemma3TextConfig(**{**config, **change})).save_pretrained(str(other))
+    with pytest.raises(StepFailed, match="does not fit the model"):
+        bench.merge(bench.adapter(source=str(other)))
+
+
+def test_a_pickled_adapter_is_never_loaded(tiny_model: Path, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "target_modules": ["q_proj"]}))
+    torch.save(Trap(), adapter / "adapter_model.bin")
+    with pytest.raises(UserError, match="only read from safetensors"):
+        _call(tiny_model, adapter, tmp_path / "out", PROMPTS)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_altered_adapter_is_never_used(bench: Bench) -> None:
+    adapter = bench.adapter()
+    path = adapter.path / "adapter" / "adapter_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptArtifact, match=r"adapter_model\.safetensors"):
+        bench.merge(adapter)
+
+
+def test_prompts_are_needed(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="held-out prompts"):
+        _call(tiny_model, tmp_path, tmp_path / "out", [])
+
+
+def test_what_a_kill_left_is_wiped(bench: Bench) -> None:
+    adapter = bench.adapter()
+    with contextlib.suppress(StepFailed):
+        bench.merge(adapter, max_logit_difference=0.0)
+    (partial,) = (bench.run.root / "checkpoints" / "explicit").glob("model-*.partial")
+    (partial / "model" / "model-00002-of-00002.safetensors").write_bytes(b"torn")
+    (partial / "model" / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(StepFailed, match="largest logit difference"):
+        bench.merge(adapter, max_logit_difference=0.0)
+    assert not (partial / "model" / "model-00002-of-00002.safetensors").exists()
+    assert (partial / "model" / "model.safetensors").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, None),
+        ({"max_logit_difference": 0.03}, "merge.max_logit_difference=0.02"),
+        ({"max_logit_difference": math.nan}, "merge.max_logit_difference=0.02"),
+        ({"greedy_agreement": 0.98}, "merge.min_greedy_agreement=0.99"),
+        ({"mean_kl": 1e-3}, "merge.max_kl=0.0001"),
+        ({"mean_kl": math.nan}, "merge.max_kl=0.0001"),
+        ({"base_difference": 0.0}, "does nothing"),
+        ({"base_difference": 0.9e-5}, "no more than rounding"),
+        ({"base_difference": math.nan}, "does nothing"),
+    ],
+)
+def test_each_limit_is_kept(change: dict[str, float], reason: str | None) -> None:
+    certificate = {"max_logit_difference": 1e-5, "greedy_agreement": 1.0, "mean_kl": 1e-9, "base_difference": 2.0, **change}
+    failures = off_limits(certificate, MergeConfig())
+    assert len(failures) == (0 if reason is None else 1)
+    assert reason is None or reason in failures[0]
