@@ -202,6 +202,8 @@ class StageConfig:
     name: str
     parent: str
     max_rounds: int = 1
+    seeds: str | None = None
+    """A YAML file of your own with seed instructions, shots and refusals; None takes the committed ones."""
     presets: dict[str, StagePreset] = field(default_factory=dict)
     instructions: InstructionsConfig
     responses: ResponsesConfig

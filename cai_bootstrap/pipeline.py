@@ -60,7 +60,7 @@ class Outcome:
 def measure_baseline(run: Runner, session: Session, config: Config, suite: str) -> tuple[Artifact, Outcome]:
     """Stage 0: the base model, audited and measured raw, cued and few-shot. Returns (base model, outcome)."""
     step = functools.partial(run.step, "baseline", seed=config.seed)
-    seeds = load_seeds(suite)
+    seeds = load_seeds(suite, config.stage.seeds)
     sampled = engine_settings(config)
     base = step("base", prepare_base, settings=to_dict(config.model))
     step(
@@ -109,7 +109,7 @@ def bootstrap(
     suffix = "" if round_ == 1 else f"-{round_}"
     step = functools.partial(run.step, stage.name, seed=config.seed + round_ - 1)
     heavy = {"session": session}
-    seeds, sampled, c = load_seeds(stage.seeds), engine_settings(config), to_dict(config.stage)
+    seeds, sampled, c = load_seeds(stage.seeds, config.stage.seeds), engine_settings(config), to_dict(config.stage)
     suites = [tasks.load_suite(name, split) for name in tasks.SUITE_SHA256 for split in tasks.SPLITS]
     heldout = [item.instruction for suite in suites for item in suite]
     earlier = outcome.pairs
@@ -244,6 +244,7 @@ def run_stage(config: Config, until: str = "gate") -> int:
     root, started = Path(config.paths.root), time.monotonic()
     name = config.stage.name
     require_parent(root, config)
+    load_seeds("explicit" if name == "baseline" else stages.load(name).seeds, config.stage.seeds)
     progress = ConsoleProgress()
     with Run(root, config.run, progress) as run:
         run.save_config(name, to_dict(config))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -32,13 +33,22 @@ class Stage:
     make_pairs: StepFunction
 
 
-def load_seeds(name: str) -> dict[str, Any]:
-    """The committed seeds: `instructions` by kind, `shots` by set, `refusals`. Raises UserError for an unfit file."""
-    path = resource(f"data/seeds/{name}.yaml")
-    seeds = yaml.safe_load(path.read_text(encoding="utf-8"))
+def load_seeds(name: str, given: str | None = None) -> dict[str, Any]:
+    """Seeds: `instructions` by kind, `shots` by set, `refusals`; the committed ones of that name, or the user's file.
+
+    Raises UserError for a file that is missing, no YAML, or without one of these parts.
+    """
+    path = resource(f"data/seeds/{name}.yaml") if given is None else Path(given)
+    try:
+        seeds = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"stage.seeds={str(path)!r} cannot be read ({reason}): give a YAML file as data/seeds/{name}.yaml is"
+        ) from error
     if not isinstance(seeds, dict):
         raise UserError(f"{path} is not a mapping: write instructions, shots and refusals")
     for key in ("instructions", "shots", "refusals"):
-        if not seeds.get(key):
+        if not seeds.get(key) or (key == "instructions" and not any(seeds[key].values())):
             raise UserError(f"the seed pool {path} has no {key!r}: write some, see CONTRIBUTING.md")
     return seeds
