@@ -96,8 +96,10 @@ class TransformersEngine:
 
     def generate(self, requests: Sequence[GenerationRequest], on_done: OnDone | None = None) -> list[Generation]:
         """Continue each prompt; see the protocol."""
-        prompts = [self.encode(request.prompt) for request in requests]
+        prompts = [self._encode_prompt(request.prompt) for request in requests]
         for ids, request in zip(prompts, requests, strict=True):
+            if request.max_tokens < 1:
+                raise UserError(f"max_tokens={request.max_tokens} is not valid: write 1 or more")
             self._fits(len(ids) + request.max_tokens, request.prompt)
         return self.decoder.run(prompts, requests, self.batch_size, on_done)
 
@@ -106,12 +108,17 @@ class TransformersEngine:
         self, prompts: Sequence[str], choices: Sequence[str], on_done: OnDone | None = None
     ) -> list[tuple[float, ...]]:
         """Log-probability of each choice's first token after each prompt."""
+        if not all(choices):
+            raise UserError(f"choices {list(choices)!r} hold an empty text: write texts that begin with a token")
         firsts = [self.encode_continuation(choice)[0] for choice in choices]
         if len(set(firsts)) != len(firsts):
             raise UserError(f"choices {list(choices)!r} begin with the same token: write choices that differ at once")
         wanted = torch.tensor(firsts, device=self.model.device)
         results: dict[int, tuple[float, ...]] = {}
-        for indices, hidden, lengths in self._forward([self.encode(p) for p in prompts], on_done):
+        sequences = [self._encode_prompt(prompt) for prompt in prompts]
+        for ids, prompt in zip(sequences, prompts, strict=True):
+            self._fits(len(ids), prompt)
+        for indices, hidden, lengths in self._forward(sequences, on_done):
             last = hidden[torch.arange(len(indices), device=hidden.device), lengths - 1]
             logprobs = torch.log_softmax(head_logits(self.model, last), dim=-1)[:, wanted]
             for index, row in zip(indices, logprobs.tolist(), strict=True):
@@ -122,8 +129,10 @@ class TransformersEngine:
     def completion_logprobs(self, pairs: Sequence[tuple[str, str]], on_done: OnDone | None = None) -> list[tuple[float, int]]:
         """Sum of the completion tokens' log-probabilities after the prompt, and their number."""
         completions = [self.encode_continuation(completion) for _, completion in pairs]
-        prompts = [self.encode(prompt) for prompt, _ in pairs]
+        prompts = [self._encode_prompt(prompt) for prompt, _ in pairs]
         full = [p + c for p, c in zip(prompts, completions, strict=True)]
+        for sequence, (prompt, _) in zip(full, pairs, strict=True):
+            self._fits(len(sequence), prompt)
         # The hidden state that predicts a completion's first token must be among the row's own.
         limit = min((len(p) for p in prompts), default=1) - 1
         results: dict[int, tuple[float, int]] = {}
@@ -131,13 +140,21 @@ class TransformersEngine:
             for row, index in enumerate(indices):
                 ids, end = completions[index], int(lengths[row])
                 logits = head_logits(self.model, hidden[row, end - len(ids) - 1 : end - 1])
-                picked = torch.log_softmax(logits, dim=-1).gather(1, torch.tensor(ids, device=logits.device)[:, None])
+                picked = torch.log_softmax(logits, dim=-1).gather(
+                    1, torch.tensor(ids, dtype=torch.long, device=logits.device)[:, None]
+                )
                 results[index] = (float(picked.sum()), len(ids))
         return [results[i] for i in range(len(pairs))]
 
     def close(self) -> None:
         """Drop the model."""
         del self.model, self.decoder
+
+    def _encode_prompt(self, text: str) -> list[int]:
+        ids = self.encode(text)
+        if not ids:  # no BOS, no text: nothing for the model to go on from
+            raise UserError("an empty prompt is not valid for a model without BOS: write some text")
+        return ids
 
     def _fits(self, num_tokens: int, text: str) -> None:
         if num_tokens > self.context:
