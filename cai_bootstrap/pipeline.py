@@ -19,7 +19,7 @@ from cai_bootstrap.evals import tasks
 from cai_bootstrap.stages.stage import Stage, load_seeds
 from cai_bootstrap.steps import decide
 from cai_bootstrap.steps.base import audit_model, prepare_base
-from cai_bootstrap.steps.evaluate import evaluate_arm
+from cai_bootstrap.steps.evaluate import score_outputs, write_outputs
 from cai_bootstrap.store.artifacts import Artifact, write_atomic
 from cai_bootstrap.store.run import Run, read_run, run_folder, step_digest
 
@@ -73,13 +73,7 @@ def measure_baseline(run: Runner, session: Session, config: Config, suite: str) 
     planned: list[tuple[str, str, list[list[str]]]] = [("raw", "raw", [])] if config.eval.raw else []
     planned += [("cued", "cued", []), *((f"fewshot-{name}", "fewshot", shots) for name, shots in seeds["shots"].items())]
     for name, arm, shots in planned:
-        arms[name] = step(
-            name,
-            bind(evaluate_arm, session=session),
-            settings=eval_settings(config),
-            inputs={"model": base},
-            values={"suite": suite, "split": config.eval.split, "arm": arm, "shots": shots},
-        )
+        arms[name] = evaluate(step, session, config, name, base, suite, arm, shots)
     fewshot = {name.replace("-", "_"): arm for name, arm in arms.items() if name.startswith("fewshot")}
     gap = step(
         "gate",
@@ -184,13 +178,7 @@ def bootstrap(
     outcome.model = train_and_merge(step, session, config, suffix, parent, pairs, suites[0])
     if until == "model":
         return
-    outcome.trained = step(
-        f"eval{suffix}",
-        bind(evaluate_arm, **heavy),
-        settings=eval_settings(config),
-        inputs={"model": outcome.model},
-        values={"suite": stage.suite, "split": config.eval.split, "arm": "trained", "shots": []},
-    )
+    outcome.trained = evaluate(step, session, config, f"eval{suffix}", outcome.model, stage.suite, "trained", [])
     outcome.gate = step(
         "gate" if round_ == 1 else f"gate{suffix}",
         decide.decide_gate,
@@ -198,6 +186,29 @@ def bootstrap(
         inputs={"trained": outcome.trained, **outcome.base},
         values={"stage": stage.name, "warnings": warnings_of(run, stage.name)},
     )
+
+
+def evaluate(
+    step: Callable[..., Artifact],
+    session: Session,
+    config: Config,
+    name: str,
+    model: Artifact,
+    suite: str,
+    arm: str,
+    shots: list[list[str]],
+) -> Artifact:
+    """A model's outputs on a suite, and from them the scores."""
+    which = {"suite": suite, "split": config.eval.split}
+    outputs = step(
+        f"{name}-outputs",
+        bind(write_outputs, session=session),
+        settings=eval_settings(config),
+        inputs={"model": model},
+        values={**which, "arm": arm, "shots": shots},
+    )
+    suite_sha256 = tasks.SUITE_SHA256[suite]
+    return step(name, score_outputs, settings={}, inputs={"outputs": outputs}, values={**which, "suite_sha256": suite_sha256})
 
 
 def train_and_merge(
@@ -262,7 +273,7 @@ def run_stage(config: Config, until: str = "gate") -> int:
                 power = outcome.gap.json("power.json")
                 progress.line(describe_power(power))
                 passed = run_rounds(run, session, config, base, outcome, until)
-    print_outcome(config, run, outcome, skipped=skipped, until=until, seconds=time.monotonic() - started)
+        print_outcome(config, run, outcome, skipped=skipped, until=until, seconds=time.monotonic() - started)
     return 0 if passed or config.stage.gate.override else 1
 
 

@@ -167,7 +167,7 @@ class Runs:
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr(cai_bootstrap, "pipeline", module, raising=False)
 
-    def run_stage(self, config: Config) -> int:
+    def run_stage(self, config: Config, until: str = "gate") -> int:
         self.asked.append((config.stage.name, config.seed, config.run))
         outcome = self.outcomes.get((config.stage.name, config.seed), 0)
         if isinstance(outcome, BaseException):

@@ -53,7 +53,7 @@ def test_bfloat16_only_where_it_was_measured_to_be_faster(device: str, fp32: flo
 @pytest.mark.parametrize(
     ("device", "cores", "memory_gib", "batch_size"),
     [
-        ("cpu", 2, 22.0, 32),
+        ("cpu", 2, 22.0, 64),
         ("cpu", 16, 100.0, 64),
         ("cpu", 8, 5.0, 16),
         ("cpu", 2, 3.0, 1),

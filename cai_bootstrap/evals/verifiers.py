@@ -227,8 +227,7 @@ def _not_an_answer(answer: str, instruction: str) -> str:
     """Why the text is no answer to anything: empty, a loop, a refusal, an echo, a tautology; "" when it may be one."""
     if not english.plain(answer):
         return "empty"
-    # Only what is judged may not loop: a model that rambles on after a right answer fails `strict`, not `content`.
-    if english.is_loop(" ".join((english.own_sentences(answer, instruction) or [answer])[:2])):
+    if english.is_loop(answer):
         return "loops"
     if english.is_refusal(answer):
         return "refuses"
@@ -251,7 +250,8 @@ def _answering(answer: str, instruction: str) -> list[str]:
 
 def _first_sentence(answer: str, instruction: str, keep_echo: bool = False) -> tuple[list[str], str]:
     """The words of the first sentence that is no echo, its echoed beginning removed, or why there is none."""
-    reason = _not_an_answer(answer, instruction)
+    # Only what is judged may not loop or refuse: text after it costs `strict`, not `content`.
+    reason = _not_an_answer(_opening(answer, instruction, 1), instruction)
     if reason:
         return [], reason
     first = _answering(answer, instruction)[0]

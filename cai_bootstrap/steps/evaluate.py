@@ -22,10 +22,10 @@ strict verdict (text behind the answer is no proper end), so it is not generated
 
 
 @step(version=1)
-def evaluate_arm(
+def write_outputs(
     work: Work, *, session: Session, model: Artifact, suite: str, split: str, arm: str, shots: list[list[str]]
 ) -> None:
-    """`records.jsonl` of EvalRecords: greedy, zero-shot `raw` or `cued`, or `fewshot` with `shots`."""
+    """`records.jsonl`: the model's greedy output for each item, zero-shot `raw` or `cued`, or `fewshot` with `shots`."""
     if arm not in ("raw", "cued", "fewshot", "trained"):
         raise UserError(f"arm {arm!r} is not known: write raw, cued, fewshot or trained")
     items = draw(tasks.load_suite(suite, split), work.settings.get("num_items", 0))
@@ -36,9 +36,21 @@ def evaluate_arm(
         for index, part in chunks(items, work.settings["shard_size"]):
             rows += work.shard(
                 index,
-                lambda _, part=part: _score(engine, part, arm, shots, work.settings["max_tokens"]),  # type: ignore[misc]
+                lambda _, part=part: _outputs(engine, part, arm, shots, work.settings["max_tokens"]),  # type: ignore[misc]
             )
             task.update((index + 1) * work.settings["shard_size"])
+    work.write_rows("records.jsonl", rows)
+
+
+@step(version=1)
+def score_outputs(work: Work, *, outputs: Artifact, suite: str, split: str, suite_sha256: str) -> None:
+    """`records.jsonl` of EvalRecords. Apart from the outputs, so that a better verifier costs no generation."""
+    items = {item.id: item for item in tasks.load_suite(suite, split)}
+    rows = []
+    for row in outputs.rows():
+        item = items[row["item_id"]]
+        scored = tasks.score(item, row["arm"], row["rendered_prompt"], row["output"], row["finish"], row["num_tokens"])
+        rows.append(scored.to_row())
     work.write_rows("records.jsonl", rows)
 
 
@@ -63,11 +75,20 @@ def render(arm: str, instruction: str, shots: list[list[str]]) -> str:
     return templates.cued(instruction)
 
 
-def _score(engine: Engine, items: list[HeldOutItem], arm: str, shots: list[list[str]], max_tokens: int) -> list[dict[str, Any]]:
+def _outputs(
+    engine: Engine, items: list[HeldOutItem], arm: str, shots: list[list[str]], max_tokens: int
+) -> list[dict[str, Any]]:
     requests = [
         GenerationRequest(prompt=render(arm, item.instruction, shots), max_tokens=max_tokens, stop=_DECIDED) for item in items
     ]
-    rows = []
-    for item, asked, got in zip(items, requests, engine.generate(requests), strict=True):
-        rows.append(tasks.score(item, arm, asked.prompt, got.text, got.finish, len(got.token_ids)).to_row())
-    return rows
+    return [
+        {
+            "item_id": item.id,
+            "arm": arm,
+            "rendered_prompt": asked.prompt,
+            "output": got.text,
+            "finish": got.finish,
+            "num_tokens": len(got.token_ids),
+        }
+        for item, asked, got in zip(items, requests, engine.generate(requests), strict=True)
+    ]

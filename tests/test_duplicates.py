@@ -1,0 +1,167 @@
+"""Duplicates among instructions, and held-out items that come back in another coat."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cai_bootstrap.evals import english
+from cai_bootstrap.steps.duplicates import DuplicateIndex, content_words, shingles
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+THRESHOLD = 0.7
+KEPT = (
+    "What is the capital of Kenya?",
+    "Complete: The early bird catches the",
+    "Which animal carries its house on its back?",
+    "Write a sentence about a castle.",
+    "I lost my favourite umbrella on the bus today.",
+)
+
+
+@pytest.fixture
+def index() -> DuplicateIndex:
+    index = DuplicateIndex(THRESHOLD)
+    index.add(KEPT)
+    return index
+
+
+@pytest.fixture(scope="module")
+def heldout() -> list[str]:
+    lines = (CHECKOUT / "data" / "heldout" / "explicit.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["instruction"] for line in lines]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What is the capital of Kenya?",
+        "what is the capital of kenya",
+        "  What is the  capital of «Kenya»?! ",
+        "Whát is the capital of Kenya?",
+        "COMPLETE: THE EARLY BIRD CATCHES THE…",
+    ],
+)
+def test_case_accents_and_punctuation_make_no_new_text(index: DuplicateIndex, text: str) -> None:
+    assert index.find(text) == "exact"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Answer this: What is the capital of Kenya?",
+        "Finish the proverb: The early bird catches the",
+        "Name the animal that carries its house on its back.",
+        "Generate one short sentence with the word castle.",
+        "Again I lost my favourite umbrella on the bus today!",
+        "Write a sentence about castles.",
+    ],
+)
+def test_another_frame_or_a_few_other_words_are_near(index: DuplicateIndex, text: str) -> None:
+    assert index.find(text) == "near"
+
+
+@pytest.mark.parametrize("text", ["Kenya: what is its capital?", "On its back there is a house: which animal carries it?"])
+def test_the_same_words_in_another_order_are_found_by_content(index: DuplicateIndex, text: str) -> None:
+    assert index.find(text) == "content"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What is the capital of Norway?",
+        "Complete: The early train leaves the",
+        "Which animal says quack?",
+        "Write a sentence about a volcano.",
+        "I lost my way in the forest today.",
+        "What is the opposite of early?",
+    ],
+)
+def test_an_unrelated_text_in_the_same_frame_is_new(index: DuplicateIndex, text: str) -> None:
+    assert index.find(text) == ""
+
+
+def test_an_empty_index_finds_nothing_and_counts(index: DuplicateIndex) -> None:
+    assert DuplicateIndex(THRESHOLD).find("What is the capital of Kenya?") == ""
+    assert len(DuplicateIndex(THRESHOLD)) == 0
+    assert len(index) == len(KEPT)
+
+
+@pytest.mark.parametrize("text", ["What is it?", "Write a story.", "?!", ""])
+def test_texts_without_content_words_are_compared_as_they_are(index: DuplicateIndex, text: str) -> None:
+    assert content_words(text) == frozenset()
+    assert index.find(text) == ""
+    index.add([text])
+    assert index.find(text) == "exact"
+    assert index.find("Who was that?") == ""
+
+
+def test_every_held_out_item_is_found_again_in_another_coat(heldout: list[str]) -> None:
+    """No generated copy of a held-out item may pass, whatever frame or punctuation the model gave it."""
+    index = DuplicateIndex(THRESHOLD)
+    index.add(heldout)
+    for text in heldout:
+        assert index.find(text) == "exact"
+        for coat in (f"Answer this: {text}", f"Respond to: {text}", f"{text.rstrip('.?!').upper()}?", f"Question: {text}"):
+            assert index.find(coat), coat
+    for text in ("Explain how a steam engine turns heat into motion.", "Translate «good harvest» into Finnish for my aunt."):
+        assert index.find(text) == ""
+
+
+def test_the_index_finds_what_comparing_every_pair_finds(heldout: list[str]) -> None:
+    """MinHash banding is a shortcut: at this threshold it may lose next to nothing of what a full comparison gives."""
+    texts = list(dict.fromkeys(heldout))
+    variants = [" ".join(word for i, word in enumerate(text.split()) if i != len(text) % 7) for text in texts]
+    index = DuplicateIndex(THRESHOLD)
+    index.add(texts)
+    sets, exact = [shingles(text) for text in texts], {english.plain(text) for text in texts}
+    near = missed = 0
+    for variant in variants:
+        if english.plain(variant) in exact:
+            continue
+        grams = shingles(variant)
+        truth = any(len(grams & other) / len(grams | other) >= THRESHOLD for other in sets)
+        found = index.find(variant)
+        # What it calls near is near: the candidates are compared exactly.
+        assert truth or found != "near", variant
+        near += truth
+        missed += truth and found != "near"
+    assert near > 100
+    assert missed <= near * 0.01
+
+
+def test_shingles_leave_the_frame_out_and_fold_plurals() -> None:
+    assert shingles("Write a sentence about red foxes.") == {"red", "fox", "red fox"}
+    assert shingles("Answer this: What is a red fox?") == shingles("Write a sentence about red foxes.")
+    assert content_words("Which foxes are red?") == {"fox", "red"}
+    for first, second in itertools.combinations(KEPT, 2):
+        assert not content_words(first) & content_words(second)
+
+
+def test_found_duplicates_do_not_depend_on_the_process(heldout: list[str]) -> None:
+    """A resumed run must drop what the interrupted one dropped: no hash may vary from process to process."""
+    code = (
+        "import json, sys\nfrom cai_bootstrap.steps.duplicates import DuplicateIndex\n"
+        "texts = json.load(sys.stdin)\nindex = DuplicateIndex(0.3)\nfound = []\n"
+        "for text in texts:\n    found.append(index.find(text))\n    index.add([text])\n"
+        "print(json.dumps(found))"
+    )
+    outputs = set()
+    for hash_seed in ("0", "1", "random"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            input=json.dumps(heldout[:200]),
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(CHECKOUT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        outputs.add(done.stdout)
+    assert len(outputs) == 1
+    assert "near" in outputs.pop()
