@@ -203,28 +203,6 @@ def test_instructions_resume_where_they_stopped(tmp_path: Path) -> None:
         assert resumed.read(file) == expected.read(file)
 
 
-# ---- duplicates
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("answer this: what do BEES make", "exact"),
-        ("Write one sentence about a big dog that runs across a green field.", "near"),
-        ("A green dog is big across a field that runs wide.", "content"),
-        ("Write a sentence with the word bridge.", ""),
-        ("What do spiders make?", ""),
-        ("Is a dog green?", ""),
-    ],
-)
-def test_duplicates_are_found_by_what_they_say(text: str, found: str) -> None:
-    index = DuplicateIndex(0.7)
-    index.add(["Answer this: What do bees make?", "Write a sentence with the word garden."])
-    index.add(["Write one sentence about a big dog that runs across a wide green field."])
-    assert index.find(text) == found
-    assert len(index) == 3
-
-
 # ---- judge
 
 

@@ -48,6 +48,9 @@ def load_seeds(name: str, given: str | None = None) -> dict[str, Any]:
         ) from error
     if not isinstance(seeds, dict):
         raise UserError(f"{path} is not a mapping: write instructions, shots and refusals")
+    for key, kind, example in (("instructions", dict, "answer: [...]"), ("shots", dict, "a: [[question, answer], ...]")):
+        if not isinstance(seeds.get(key, {}), kind):
+            raise UserError(f"{key} of the seed pool {path} is no mapping: write {key}: {{{example}}}")
     for key in ("instructions", "shots", "refusals"):
         if not seeds.get(key) or (key == "instructions" and not any(seeds[key].values())):
             raise UserError(f"the seed pool {path} has no {key!r}: write some, see CONTRIBUTING.md")

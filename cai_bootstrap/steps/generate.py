@@ -132,7 +132,7 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
             prompts = [(row["prompt_id"], templates.cued(row["instruction"])) for row in part]
             zero_shot += work.shard(index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
             task.update((index + 1) * size)
-        for index, part in chunks(rows, size):
+        for index, part in chunks(rambling, size):
             prompts = [(row["prompt_id"], templates.cued(row["instruction"]) + templates.response(row["text"])) for row in part]
             run_on += work.shard(num_shards + index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
             task.update(len(rows) + (index + 1) * size)

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,7 +35,9 @@ def full_disk(error: BaseException, path: Path) -> DiskFull | None:
     """DiskFull naming `path` when `error` says that no space was left, else None."""
     number = error.errno if isinstance(error, OSError) else None
     # Libraries that write through native code give the errno in their own error's text only (safetensors does).
-    if number not in _NO_SPACE and not (number is None and "(os error 28)" in str(error)):
+    if number is None and (told := re.search(r"\(os error (\d+)\)", str(error))):
+        number = int(told.group(1))
+    if number not in _NO_SPACE:
         return None
     reason = os.strerror(number or errno.ENOSPC).lower()
     return DiskFull(f"{path} cannot be written, {reason}: free some space and run the same command again")
