@@ -118,7 +118,7 @@ def test_a_full_disk_damages_nothing_and_the_same_command_goes_on(tmp_path: Path
     code, _, err = run_cli(*DRAFT, root=tmp_path)
     assert code == 0, err
     before = committed(tmp_path)
-    assert len(before) == 6  # base, audit, three arms, gate
+    assert len(before) == 9  # base, audit, outputs and scores of three arms, gate
     code, err = run_limited(tmp_path, *DRAFT, "seed=2", num_bytes=64 * 1024)
     assert_one_line(code, err, FULL, begun=True)
     assert committed(tmp_path) == before
