@@ -76,7 +76,7 @@ def test_stage_1_goes_on_after_kills_and_computes_nothing_twice(tmp_path: Path) 
     output = finish(start(tmp_path))
     assert next(store.glob("instructions-*/manifest.json")).read_bytes() == instructions
     training = json.loads(next(checkpoints.glob("adapter-*/training.json")).read_text())
-    assert training["resumed_from"]
+    assert training["resumed_from_step"]
     assert "base cued" in output
     assert "trained" in output
     assert "gate" in output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -80,7 +79,6 @@ class TransformersEngine:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "cpu": torch.backends.cpu.get_cpu_capability(),
-            "pid": os.getpid(),
         }
 
     def encode(self, text: str) -> list[int]:
