@@ -38,7 +38,7 @@ def write_outputs(
                 index,
                 lambda _, part=part: _outputs(engine, part, arm, shots, work.settings["max_tokens"]),  # type: ignore[misc]
             )
-            task.update((index + 1) * work.settings["shard_size"])
+            task.update(min((index + 1) * work.settings["shard_size"], len(items)))
     work.write_rows("records.jsonl", rows)
 
 

@@ -106,7 +106,7 @@ def draft_candidates(
                     for candidate in group
                 ],
             )
-            task.update((index + 1) * work.settings["shard_size"])
+            task.update(min((index + 1) * work.settings["shard_size"], len(prompts)))
     work.write_rows("records.jsonl", rows)
 
 
@@ -131,11 +131,11 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
         for index, part in chunks(rows, size):
             prompts = [(row["prompt_id"], templates.cued(row["instruction"])) for row in part]
             zero_shot += work.shard(index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
-            task.update((index + 1) * size)
+            task.update(min((index + 1) * size, len(rows)))
         for index, part in chunks(rambling, size):
             prompts = [(row["prompt_id"], templates.cued(row["instruction"]) + templates.response(row["text"])) for row in part]
             run_on += work.shard(num_shards + index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
-            task.update(len(rows) + (index + 1) * size)
+            task.update(len(rows) + min((index + 1) * size, len(rambling)))
     found: dict[str, None] = {}
     with work.progress.task("refusals", MIN_REFUSALS) as task:
         for index in range(2 * num_shards, 2 * num_shards + _MAX_REFUSAL_SHARDS):

@@ -190,7 +190,7 @@ def judge_candidates(
                     engine, part, prompts, methods, examples, principles, index * work.settings["shard_size"]
                 ),
             )
-            task.update((index + 1) * work.settings["shard_size"])
+            task.update(min((index + 1) * work.settings["shard_size"], len(groups)))
     work.write_rows("records.jsonl", rows)
 
 
