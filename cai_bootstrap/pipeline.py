@@ -21,7 +21,7 @@ from cai_bootstrap.steps import decide
 from cai_bootstrap.steps.base import audit_model, prepare_base
 from cai_bootstrap.steps.evaluate import score_outputs, write_outputs
 from cai_bootstrap.store.artifacts import Artifact, write_atomic
-from cai_bootstrap.store.run import Run, read_run, run_folder, step_digest
+from cai_bootstrap.store.run import Run, read_run, run_folder
 
 UNTIL = ("pairs", "model", "gate")
 
@@ -426,4 +426,4 @@ def plan(configs: list[Config]) -> str:
     return render_plan(planners)
 
 
-__all__ = ["Outcome", "Runner", "bind", "bootstrap", "export", "measure_baseline", "plan", "run_stage", "step_digest"]
+__all__ = ["Outcome", "Runner", "bind", "bootstrap", "export", "measure_baseline", "plan", "run_stage"]

@@ -127,22 +127,19 @@ class Decoder:
         positions = cache.begin(slots, torch.zeros_like(slots), ids.shape[1])
         hidden = self._hidden(ids, positions, cache)
         last = torch.tensor([len(row.suffix) - 1 for row in rows], device=device)
-        return self._logits(hidden[torch.arange(len(rows), device=device), last])
+        return head_logits(self.model, hidden[torch.arange(len(rows), device=device), last])
 
     def _step(self, cache: SlotCache, rows: list[_Row]) -> torch.Tensor:
         device = self.model.device
         ids = torch.tensor([[row.tokens[-1]] for row in rows], device=device)
         starts = torch.tensor([len(row.suffix) + len(row.tokens) - 1 for row in rows], device=device)
         positions = cache.begin(torch.arange(len(rows), device=device), starts, 1)
-        return self._logits(self._hidden(ids, positions, cache)[:, 0])
+        return head_logits(self.model, self._hidden(ids, positions, cache)[:, 0])
 
     def _hidden(self, ids: torch.Tensor, positions: torch.Tensor, cache: SlotCache) -> torch.Tensor:
         output = self.model.base_model(input_ids=ids, position_ids=positions, use_cache=False, slot_cache=cache)
         hidden: torch.Tensor = output.last_hidden_state
         return hidden
-
-    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return head_logits(self.model, hidden)
 
     def _accept(self, rows: list[_Row], logits: torch.Tensor) -> list[tuple[_Row, FinishReason, str]]:
         """Draw one token for each row; returns those that are finished with the reason and the text."""
