@@ -276,7 +276,12 @@ def check_model_path(config: Config) -> None:
     wanted = "write a folder with config.json and safetensors, or a .gguf file"
     if not path.exists():
         raise MissingArtifact(f"model.path={model.path} does not exist: {wanted}")
-    if not (path.is_file() and path.suffix == ".gguf") and not (path / "config.json").is_file():
+    if path.is_file() and path.suffix == ".gguf":
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if magic != b"GGUF":
+            raise UserError(f"model.path={model.path} is not a GGUF file (it begins {magic!r}): {wanted}")
+    elif not (path / "config.json").is_file():
         raise UserError(f"model.path={model.path} holds no model: {wanted}")
 
 

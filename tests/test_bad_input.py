@@ -70,8 +70,11 @@ def test_a_parent_that_did_not_run_is_told(tmp_path: Path, run_cli: RunCli) -> N
 
 def test_a_corrupt_gguf_is_told(tmp_path: Path, run_cli: RunCli) -> None:
     (tmp_path / "x.gguf").write_bytes(bytes(range(1, 256)) * 20)
+    code, _, err = run_cli("stage=1", "model=path", "model.path=x.gguf", root=tmp_path, timeout_s=20)
+    assert_one_line(code, err, "model.path=x.gguf is not a GGUF file (it begins b'\\x01\\x02\\x03\\x04')")
+    (tmp_path / "x.gguf").write_bytes(b"GGUF" + bytes(range(1, 256)) * 20)
     code, _, err = run_cli("stage=1", "model=path", "model.path=x.gguf", root=tmp_path, timeout_s=120)
-    assert_one_line(code, err, "x.gguf is not a GGUF file", begun=True)
+    assert_one_line(code, err, "x.gguf is a damaged GGUF file", begun=True)
 
 
 def run_limited(root: Path, *words: str, num_bytes: int) -> tuple[int, str]:

@@ -97,9 +97,9 @@ def test_an_engine_in_a_child_gives_the_same(tiny_model: Path) -> None:
     here, there = (engines.start(_config(in_process), tiny_model) for in_process in (True, False))
     try:
         assert isinstance(there, ChildEngine)
-        assert there.description["pid"] != os.getpid()
+        assert there.pid != os.getpid()
         assert _answers(there) == _answers(here)
-        pid = int(there.description["pid"])
+        pid = there.pid
         # The child goes on after an error that it raised itself.
         with pytest.raises(UserError, match="context is 2048"):
             there.generate([GenerationRequest(prompt="sun " * 3000, max_tokens=1)])

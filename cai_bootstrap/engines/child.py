@@ -94,6 +94,13 @@ class Child:
             raise self._ended() from error
         return self._receive(on_done)
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        pid = self._process.pid
+        assert pid is not None  # set since start()
+        return pid
+
     def close(self) -> None:
         """End the process; its memory is free when this returns."""
         if self._process.is_alive():
@@ -131,6 +138,11 @@ class ChildEngine:
 
     def __init__(self, build: Callable[..., Any], arguments: dict[str, Any]) -> None:
         self._child = Child(build, arguments)
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._child.pid
 
     @property
     def description(self) -> dict[str, str | int | float]:

@@ -73,13 +73,17 @@ def plain(text: str) -> str:
 
 
 def singular(word: str) -> str:
-    """`word` without a plural ending. Both sides of a comparison go through it, so odd results do no harm."""
-    if len(word) > 4 and word.endswith("ies"):
-        return word[:-3] + "y"
-    if len(word) > 4 and re.search(r"(?:s|sh|ch|x|z)es$", word):
-        return word[:-2]
+    """`word` without a plural ending. Both sides of a comparison go through it, so odd results do no harm.
+
+    «houses» may come from «house» or from «hous»: the final e after a hissing sound or an o goes in both numbers,
+    and «ie» becomes «y» in both.
+    """
     if len(word) > 3 and word.endswith("s") and not re.search(r"(?:ss|us|is)$", word):
+        word = word[:-1]
+    if len(word) > 3 and re.search(r"(?:s|sh|ch|x|z|o)e$", word):
         return word[:-1]
+    if len(word) > 4 and word.endswith("ie"):
+        return word[:-2] + "y"
     return word
 
 

@@ -34,13 +34,13 @@ def any_of(answer: str, instruction: str, *, accepted: Sequence[str], rivals: Se
     right = _first_hit(said, accepted)
     wrong = _first_hit(said, rivals)
     if right is None:
-        return f"says {' '.join(wrong[2])} instead" if wrong else "accepted answer not in the first sentence"
+        return f"says {wrong[2]} instead" if wrong else "accepted answer not in the first sentence"
     start, size, phrase = right
     if wrong and (wrong[0] < start or (wrong[0] == start and wrong[1] > size)):
-        return f"says {' '.join(wrong[2])} first"
+        return f"says {wrong[2]} first"
     rest = said[start + size :]
     if rest[:1] == ["or"] and any(rest[1 : 1 + len(rival)] == rival for rival in map(english.words, rivals)):
-        return f"leaves it open after {' '.join(phrase)}"
+        return f"leaves it open after {phrase}"
     return ""
 
 
@@ -172,7 +172,7 @@ def member_of(answer: str, instruction: str, *, lexicon: Sequence[str]) -> str:
     follows = said[start + size : start + size + 1]
     glued = re.search(rf"\b{phrase[-1]}\w*[^\w\s]", first.lower())
     if follows and follows[0] not in _LINKS and not glued and _first_hit(follows, lexicon) is None:
-        return f"{' '.join(phrase)} is not what is named"
+        return f"{phrase} is not what is named"
     named = {tuple(phrase)} | _named(said[start + size :], lexicon)
     for other in others:
         if len(english.words(other)) <= 3:
@@ -277,16 +277,16 @@ def _prose(answer: str, instruction: str) -> str:
     return ""
 
 
-def _first_hit(said: Sequence[str], phrases: Iterable[str]) -> tuple[int, int, list[str]] | None:
-    """Position, size and words of the first of `phrases` in `said` that is not negated; the longest at one position."""
-    best: tuple[int, int, list[str]] | None = None
+def _first_hit(said: Sequence[str], phrases: Iterable[str]) -> tuple[int, int, str] | None:
+    """Position, size in words and text of the first of `phrases` in `said` that is not negated; the longest at one position."""
+    best: tuple[int, int, str] | None = None
     for phrase in phrases:
         tokens = english.words(phrase)
         for start in english.find(tokens, said):
             if _is_negated(said, start, start + len(tokens)):
                 continue
             if best is None or (start, -len(tokens)) < (best[0], -best[1]):
-                best = (start, len(tokens), tokens)
+                best = (start, len(tokens), phrase)
             break
     return best
 
