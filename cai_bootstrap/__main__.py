@@ -90,10 +90,12 @@ def answer(request: Request, configs: list[Config]) -> str:
         from cai_bootstrap.report.doctor import doctor
 
         return doctor(configs[0], request.as_json)
+    if request.verb == "export":
+        from cai_bootstrap.steps.export import export_stage
+
+        return export_stage(configs[0], Path(str(request.target)))
     from cai_bootstrap import pipeline
 
-    if request.verb == "export":
-        return pipeline.export(configs[0], str(request.target))
     return pipeline.plan(configs)
 
 

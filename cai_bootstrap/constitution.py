@@ -66,6 +66,11 @@ class Constitution:
         group = groups[position]
         return group[within % len(group)]
 
+    def in_order(self) -> list[tuple[str, str]]:
+        """(id, text) of as many principles as there are, in the balanced order in which `choose` uses them."""
+        chosen = [self.choose(index) for index in range(len(self.principles))]
+        return [(principle.id, principle.text) for principle in chosen]
+
     @cached_property
     def _groups(self) -> tuple[tuple[Principle, ...], ...]:
         groups = (tuple(p for p in self.principles if p.category == name) for name in self.categories)

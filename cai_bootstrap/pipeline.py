@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Protocol
 
-from cai_bootstrap import stages
-from cai_bootstrap.config import Config, EngineConfig, to_dict
+from cai_bootstrap import constitution, stages
+from cai_bootstrap.config import Config, to_dict
+from cai_bootstrap.engines.resolve import resolve_engine
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.evals import tasks
@@ -20,8 +19,9 @@ from cai_bootstrap.stages.stage import Stage, load_seeds
 from cai_bootstrap.steps import decide
 from cai_bootstrap.steps.base import audit_model, prepare_base
 from cai_bootstrap.steps.evaluate import score_outputs, write_outputs
-from cai_bootstrap.store.artifacts import Artifact, write_atomic
-from cai_bootstrap.store.run import Run, read_run, run_folder
+from cai_bootstrap.steps.pair import read_pairs
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Run, read_run
 
 UNTIL = ("pairs", "model", "gate")
 
@@ -107,8 +107,8 @@ def bootstrap(
     suites = [tasks.load_suite(name, split) for name in tasks.SUITE_SHA256 for split in tasks.SPLITS]
     heldout = [item.instruction for suite in suites for item in suite]
     earlier = outcome.pairs
-    previous = [] if earlier is None else earlier_instructions(earlier)
-    principles = choose_principles()
+    previous = [pair.instruction for pair in read_pairs(earlier)] if earlier is not None and is_made(earlier) else []
+    principles = constitution.load().in_order()
 
     instructions = step(
         f"instructions{suffix}",
@@ -248,7 +248,7 @@ def train_and_merge(
 def run_stage(config: Config, until: str = "gate") -> int:
     """Run a stage (and the baseline before it), print its table, and return the exit code: 0 done, 1 failed gate."""
     from cai_bootstrap.report.progress import ConsoleProgress
-    from cai_bootstrap.report.stage import print_outcome
+    from cai_bootstrap.report.stage import describe_power, print_outcome
 
     if until not in UNTIL:
         raise UserError(f"until={until!r} is not known: write one of {', '.join(UNTIL)}")
@@ -259,7 +259,7 @@ def run_stage(config: Config, until: str = "gate") -> int:
     progress = ConsoleProgress()
     with Run(root, config.run, progress) as run:
         run.save_config(name, to_dict(config))
-        engine = resolved_engine(run, config.engine, progress)
+        engine = resolve_engine(run.folder, config.engine, progress)
         with Session(engine) as session:
             suite = "explicit" if name == "baseline" else stages.load(name).suite
             base, outcome = measure_baseline(run, session, config, suite)
@@ -291,20 +291,6 @@ def run_rounds(run: Run, session: Session, config: Config, parent: Artifact, out
     return False
 
 
-def describe_power(power: dict[str, Any]) -> str:
-    """One line on what this suite can tell, before any training."""
-    found = power["smallest_difference"]
-    texts = [
-        f"{100 * found[name]:.1f} points at p < {level}"
-        for name, level in (("0.05", "0.05"), ("gate", "the gate's level"))
-        if found[name] is not None
-    ]
-    return (
-        f"power: with {power['total']} items and {100 * power['discordant_share']:.0f} % discordant, exact McNemar finds "
-        f"a difference of {' or '.join(texts) if texts else 'nothing under 100 points'} with 80 % probability"
-    )
-
-
 def require_parent(root: Path, config: Config) -> None:
     """Raise MissingArtifact unless the stage's parent was promoted in `parent_run`. The baseline runs by itself."""
     parent, run = config.stage.parent, config.parent_run
@@ -320,28 +306,6 @@ def require_parent(root: Path, config: Config) -> None:
         f"stage={config.stage.name} needs stage {parent} of run={where}, which {state}: run "
         f"`python -m cai_bootstrap stage={parent} run={where}` first"
     )
-
-
-def resolved_engine(run: Run, engine: EngineConfig, progress: Any) -> EngineConfig:
-    """`engine` with every `auto` filled in from the machine's measurement, taken once a run and kept with it."""
-    from cai_bootstrap.engines import measure
-    from cai_bootstrap.engines.child import Child
-
-    path = run.folder / "machine.json"
-    measured = json.loads(path.read_bytes()) if path.exists() else {}
-    if not measured:
-        with progress.task("measuring the machine", None):
-            child = Child(_measure, {"device": engine.device})
-            measured = child.call("measured")
-            child.close()
-        write_atomic(path, (json.dumps(measured, indent=2) + "\n").encode())
-    return measure.resolve(engine, measured)
-
-
-def _measure(device: str) -> SimpleNamespace:
-    from cai_bootstrap.engines import measure
-
-    return SimpleNamespace(measured=measure.measure(device))
 
 
 def bind(function: Callable[..., None], **resources: Any) -> Callable[..., None]:
@@ -363,22 +327,6 @@ def eval_settings(config: Config) -> dict[str, Any]:
     return settings | ({"num_items": chosen.num_items} if chosen.num_items else {})
 
 
-def choose_principles() -> list[tuple[str, str]]:
-    """(id, text) of the constitution's principles, in the balanced order in which they are used."""
-    from cai_bootstrap import constitution
-
-    loaded = constitution.load()
-    chosen = [loaded.choose(index) for index in range(len(loaded.principles))]
-    return [(principle.id, principle.text) for principle in chosen]
-
-
-def earlier_instructions(pairs: Artifact) -> list[str]:
-    """The instructions of an earlier round's pairs."""
-    from cai_bootstrap.steps.pair import read_pairs
-
-    return [pair.instruction for pair in read_pairs(pairs)] if is_made(pairs) else []
-
-
 def warnings_of(run: Runner, stage: str) -> list[str]:
     """Warnings about validity that belong to the baseline and this stage so far."""
     if not isinstance(run, Run):
@@ -390,24 +338,6 @@ def warnings_of(run: Runner, stage: str) -> list[str]:
 def is_made(artifact: Artifact) -> bool:
     """False for an artifact that is only planned."""
     return bool(artifact.manifest)
-
-
-def export(config: Config, target: str) -> str:
-    """Copy the stage's merged model to `target` with a chat template; returns a line that says so."""
-    from cai_bootstrap.steps.export import export_model
-
-    root = Path(config.paths.root)
-    state = read_run(root, config.run) or {"stages": {}}
-    steps = state["stages"].get(config.stage.name, {}).get("steps", {})
-    models = [step for step in steps if step.split("-")[0] == "model"]
-    if not models:
-        raise MissingArtifact(
-            f"run={config.run} has no trained model of stage={config.stage.name}: run "
-            f"`python -m cai_bootstrap stage={config.stage.name} run={config.run}` first"
-        )
-    folder = run_folder(root, config.run) / config.stage.name / models[-1] / "model"
-    export_model(folder, Path(target))
-    return f"exported {config.run}/{config.stage.name} to {target}"
 
 
 def plan(configs: list[Config]) -> str:
@@ -426,4 +356,4 @@ def plan(configs: list[Config]) -> str:
     return render_plan(planners)
 
 
-__all__ = ["Outcome", "Runner", "bind", "bootstrap", "export", "measure_baseline", "plan", "run_stage"]
+__all__ = ["Outcome", "Runner", "bind", "bootstrap", "measure_baseline", "plan", "run_stage"]

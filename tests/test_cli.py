@@ -162,7 +162,7 @@ class Runs:
         self.asked: list[tuple[str, int, str]] = []
         self.outcomes = outcomes
         module = types.ModuleType("cai_bootstrap.pipeline")
-        for name in ("run_stage", "plan", "export"):
+        for name in ("run_stage", "plan"):
             setattr(module, name, getattr(self, name))
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr(cai_bootstrap, "pipeline", module, raising=False)
@@ -176,9 +176,6 @@ class Runs:
 
     def plan(self, configs: list[Config]) -> str:
         return "\n".join(f"{config.run} {config.stage.name}" for config in configs)
-
-    def export(self, config: Config, target: str) -> str:
-        return f"{config.stage.name} to {target}"
 
 
 def test_stage_all_runs_what_there_is_and_then_stops(
@@ -255,9 +252,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         main(["stage=1"])
 
 
-def test_plan_lists_later_stages_and_export_passes_its_folder(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plan_lists_later_stages(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     Runs(monkeypatch, {})
     assert main(["plan"]) == 0
     out = capsys.readouterr().out
@@ -265,8 +260,12 @@ def test_plan_lists_later_stages_and_export_passes_its_folder(
     assert f"stage {len(AVAILABLE)} {LATER}: not available yet" in out
     assert main(["plan", "stage=1"]) == 0
     assert capsys.readouterr().out == "default explicit\n"
-    assert main(["export", "out/model", "stage=1"]) == 0
-    assert capsys.readouterr().out == "explicit to out/model\n"
+
+
+def test_export_needs_a_trained_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(tmp_path / "model"), "stage=1", f"paths.root={tmp_path}"]) == 2
+    assert "run=default has no trained model of stage=explicit: run `python -m" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @step(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import time
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -15,7 +15,7 @@ from cai_bootstrap.errors import UserError
 from cai_bootstrap.records import EvalRecord, GateResult
 from cai_bootstrap.report import progress as progress_module
 from cai_bootstrap.report.progress import ConsoleProgress, duration
-from cai_bootstrap.report.tables import as_markdown, render_text, result_table
+from cai_bootstrap.report.tables import Report, as_markdown, render_text, result_table
 from cai_bootstrap.steps.gate import evaluate_gate
 
 KINDS = ("answer", "complete", "generate", "respond")
@@ -43,7 +43,7 @@ def arm(name: str, *, content: int, strict: int) -> list[EvalRecord]:
 
 
 @pytest.fixture
-def shown() -> dict[str, Any]:
+def shown() -> Report:
     base = {
         "raw": arm("raw", content=5, strict=0),
         "cued": arm("cued", content=30, strict=0),
@@ -51,19 +51,19 @@ def shown() -> dict[str, Any]:
     }
     trained = arm("trained", content=82, strict=75)
     gate = GateConfig(min_strict=0.7, max_p_value=1e-6, noninferiority_margin=0.05, override=None)
-    return {
-        "base": base,
-        "trained": trained,
-        "gate": evaluate_gate("explicit", gate, trained, base, ["dtype [float32] was measured"]),
-        "artifacts": {"merged model": LONG_PATH, "pairs": "data/runs/pairs/pairs.parquet"},
-        "next_command": "python -m cai_bootstrap stage=2",
-        "minutes": {"prompts": 4.26, "drafts": 10.0},
-        "warnings": ["dtype [float32] was measured", "the base model is instruction-tuned [red]"],
-    }
+    return Report(
+        base=base,
+        trained=trained,
+        gate=evaluate_gate("explicit", gate, trained, base, ["dtype [float32] was measured"]),
+        artifacts={"merged model": LONG_PATH, "pairs": "data/runs/pairs/pairs.parquet"},
+        next_command="python -m cai_bootstrap stage=2",
+        minutes={"prompts": 4.26, "drafts": 10.0},
+        warnings=["dtype [float32] was measured", "the base model is instruction-tuned [red]"],
+    )
 
 
-def test_the_text_shows_every_arm_with_intervals(shown: dict[str, Any]) -> None:
-    text = render_text(**shown)
+def test_the_text_shows_every_arm_with_intervals(shown: Report) -> None:
+    text = render_text(shown)
     rows = {line.split("  ")[0]: line for line in text.splitlines()}
     assert "30.0 % [21.9, 39.6]" in rows["base cued"]
     assert "0.0 % [0.0, 3.7]" in rows["base cued"]
@@ -76,15 +76,15 @@ def test_the_text_shows_every_arm_with_intervals(shown: dict[str, Any]) -> None:
     assert "+5.0 [" in rows["trained strict vs few-shot content"]
 
 
-def test_no_rate_stands_without_its_interval(shown: dict[str, Any]) -> None:
-    text = " ".join(render_text(**shown).split())  # a sentence may break over lines
+def test_no_rate_stands_without_its_interval(shown: Report) -> None:
+    text = " ".join(render_text(shown).split())  # a sentence may break over lines
     thresholds = text.replace("reaches 70.0 %.", "")
     assert not re.findall(r"\d %(?! \[)", thresholds.replace("[95 %]", "").replace("95 % Wilson", ""))
     assert len(re.findall(r"\d %(?= \[)", text)) >= 8
 
 
-def test_the_text_shows_kinds_gate_artifacts_time_warnings_and_the_next_command(shown: dict[str, Any]) -> None:
-    text = render_text(**shown)
+def test_the_text_shows_kinds_gate_artifacts_time_warnings_and_the_next_command(shown: Report) -> None:
+    text = render_text(shown)
     for kind in KINDS:
         assert re.search(rf"^{kind} +25 .*% \[.*% \[.*\[.*e-0\d$", text, flags=re.MULTILINE), kind
     assert "Benjamini–Hochberg" in text
@@ -97,39 +97,39 @@ def test_the_text_shows_kinds_gate_artifacts_time_warnings_and_the_next_command(
     assert text.endswith("Next\n  python -m cai_bootstrap stage=2\n")
 
 
-def test_the_text_is_110_columns_wide_apart_from_what_cannot_break(shown: dict[str, Any]) -> None:
-    lines = [line for line in render_text(**shown).splitlines() if "long-directory" not in line]
+def test_the_text_is_110_columns_wide_apart_from_what_cannot_break(shown: Report) -> None:
+    lines = [line for line in render_text(shown).splitlines() if "long-directory" not in line]
     assert max(map(len, lines)) <= 110
-    assert "…" not in render_text(**shown)
+    assert "…" not in render_text(shown)
 
 
-def test_a_failed_gate_says_so(shown: dict[str, Any]) -> None:
+def test_a_failed_gate_says_so(shown: Report) -> None:
     gate = GateConfig(min_strict=0.95, max_p_value=1e-6, noninferiority_margin=0.05, override="a smoke test")
-    shown["gate"] = evaluate_gate("explicit", gate, shown["trained"], shown["base"], [])
-    text = render_text(**shown)
+    assert shown.trained is not None
+    text = render_text(replace(shown, gate=evaluate_gate("explicit", gate, shown.trained, shown.base, [])))
     assert "Gate of stage explicit: NOT passed" in text
     assert (text.count("✓"), text.count("✗")) == (2, 1)
     assert "is below 95.0 %" in text
     assert "override, recorded with the result: a smoke test" in text
 
 
-def test_without_a_trained_model_the_gap_is_shown(shown: dict[str, Any]) -> None:
-    text = " ".join(render_text(**{**shown, "trained": None, "gate": None}).split())
+def test_without_a_trained_model_the_gap_is_shown(shown: Report) -> None:
+    text = " ".join(render_text(replace(shown, trained=None, gate=None)).split())
     assert "few-shot content vs cued strict" in text
     assert "There is a gap to train" in text
     assert "Gate" not in text
 
 
-def test_rich_and_plain_say_the_same(shown: dict[str, Any]) -> None:
+def test_rich_and_plain_say_the_same(shown: Report) -> None:
     console = Console(width=110, file=io.StringIO(), record=True)
-    console.print(result_table(**shown))
+    console.print(result_table(shown))
     rich_words = console.export_text().split()
     folded = "".join(rich_words)
-    assert all(word in folded for word in render_text(**shown).split())
+    assert all(word in folded for word in render_text(shown).split())
 
 
-def test_markdown_tables_are_well_formed(shown: dict[str, Any]) -> None:
-    markdown = as_markdown(**shown)
+def test_markdown_tables_are_well_formed(shown: Report) -> None:
+    markdown = as_markdown(shown)
     assert "| trained | 82.0 % [73.3, 88.3] | 75.0 % [65.7, 82.5] | 100 |" in markdown
     for block in re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE):
         assert len({line.count("|") for line in block.splitlines()}) == 1
@@ -137,17 +137,18 @@ def test_markdown_tables_are_well_formed(shown: dict[str, Any]) -> None:
     assert "- python -m cai_bootstrap stage=2" in markdown
 
 
-def test_wrong_arms_are_refused(shown: dict[str, Any]) -> None:
+def test_wrong_arms_are_refused(shown: Report) -> None:
     with pytest.raises(UserError, match="'few-shot' is unknown"):
-        render_text(**{**shown, "base": {"few-shot": shown["base"]["fewshot"]}})
+        render_text(replace(shown, base={"few-shot": shown.base["fewshot"]}))
+    assert shown.trained is not None
     with pytest.raises(UserError, match="same items"):
-        render_text(**{**shown, "trained": shown["trained"][:50]})
+        render_text(replace(shown, trained=shown.trained[:50]))
 
 
-def test_a_gate_of_another_stage_needs_only_the_common_keys(shown: dict[str, Any]) -> None:
+def test_a_gate_of_another_stage_needs_only_the_common_keys(shown: Report) -> None:
     check = {"name": "safer", "value": 0.1, "low": 0.0, "high": 0.2, "threshold": 0, "passed": False, "reason": "No."}
-    shown["gate"] = GateResult(stage="constitutional", passed=False, checks=[check])
-    assert "✗ safer: No." in render_text(**shown)
+    other = GateResult(stage="constitutional", passed=False, checks=[check])
+    assert "✗ safer: No." in render_text(replace(shown, gate=other))
 
 
 class Terminal(io.StringIO):

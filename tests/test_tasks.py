@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cai_bootstrap.errors import CorruptArtifact, UserError
 from cai_bootstrap.evals import tasks
-from cai_bootstrap.evals.tasks import cut, cut_is_decided, load_suite, parse_suite, score
+from cai_bootstrap.evals.tasks import cut, cut_is_decided, is_decided, load_suite, parse_suite, score
 from cai_bootstrap.records import FinishReason, HeldOutItem
 
 PIECES = ["Paris", " ", "\n", "\n\n", "Answer:", "answer :", "Instruction:", "Q:", "Question", ":", "Response:", "A", "\r"]
@@ -84,6 +84,41 @@ def test_score(output: str, finish: FinishReason, content: bool, strict: bool) -
     record = score(ITEM, "base", "prompt", output, finish, 7)
     assert (record.content, record.strict, record.reason == "") == (content, strict, content)
     assert (record.item_id, record.output, record.num_tokens, record.answer) == (ITEM.id, output, 7, cut(output))
+
+
+LOOPS = (
+    "Paris is big.\nParis is big.\nParis is big.\nParis is big.\n",
+    "The capital of France is Lyon. It is big. It is big. It is big. It is bi",
+    "Lyon\nParis\nLyon\nParis\nLyon\nParis\nLy",
+    " I am sure. I am sure. I am sure. I am sure. I am",
+)
+
+
+@pytest.mark.parametrize(
+    "item", [item for item in load_suite("explicit", "dev") if item.verifier not in ("reply", "member_of")][::9]
+)
+@pytest.mark.parametrize("output", LOOPS)
+@pytest.mark.parametrize("more", ["", "g.", "ster Paris.", "\n\nInstruction: x", "\nA dog ran home. Is it a dog?", "g " * 9])
+def test_a_decided_verdict_never_changes(item: HeldOutItem, output: str, more: str) -> None:
+    assert is_decided(item, output)
+    before, after = (score(item, "raw", "", text, "eos", 1) for text in (output, output + more))
+    assert not after.strict
+    assert after.content == before.content
+
+
+@pytest.mark.parametrize(
+    "output", ["", "Paris", "Paris. It is big. It is old. It is far. It is", "Paris. Paris. Par", "Paris.\n\n"]
+)
+def test_an_output_that_may_yet_be_right_is_not_decided(output: str) -> None:
+    assert not is_decided(ITEM, output)
+
+
+def test_a_member_may_be_followed_by_another_one() -> None:
+    item = next(item for item in load_suite("explicit", "dev") if item.verifier == "member_of")
+    right = f"{item.arguments['lexicon'][0].capitalize()}.\n" * 4 + "Yes. "
+    assert score(item, "raw", "", right, "length", 1).content
+    assert not is_decided(item, right)
+    assert is_decided(item, "Nothing.\n" * 4 + "No. ")
 
 
 @pytest.mark.parametrize(("name", "split"), [("implied", "dev"), ("explicit", "train"), ("../explicit", "dev")])

@@ -192,7 +192,7 @@ def test_an_unsound_batch_stops_training(tiny_model: Path, tmp_path: Path) -> No
 def test_head_gives_what_trl_gives(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trl.trainer.utils import add_fused_lm_head
 
-    from cai_bootstrap.training import head
+    from cai_bootstrap.training import head, packing
 
     # Several chunks and a soft cap, so that both are tested.
     monkeypatch.setattr(head, "_LOGITS_PER_CHUNK", 1)
@@ -207,11 +207,12 @@ def test_head_gives_what_trl_gives(tiny_model: Path, tmp_path: Path, monkeypatch
                 value.normal_(0, 0.02, generator=torch.Generator().manual_seed(len(name)))
     batch = next(iter(trainer.get_train_dataloader()))
     results = []
-    for install in (
-        head.install,
-        lambda model: add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1")),
+    for attention, install in (
+        (packing.NAME, head.install),
+        ("sdpa", lambda model: add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))),
     ):
         base.forward = type(base).forward.__get__(base)
+        base.set_attn_implementation(attention)
         install(base)
         trainer.model.zero_grad()
         trainer.model.train()

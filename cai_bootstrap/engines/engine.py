@@ -20,6 +20,9 @@ class GenerationRequest:
     max_tokens: int
     stop: tuple[str, ...] = ()
     """Strings that end the generation, matched on decoded text; the text is cut before the match."""
+    stop_when: Callable[[str], bool] | None = None
+    """Asked every few tokens with the text so far: whether the rest is not wanted. A module-level function or a partial of
+    one, since it travels to a child. The text is not cut. An engine that cannot ask writes to the end."""
     temperature: float = 0.0
     """0 is greedy."""
     top_k: int = 64

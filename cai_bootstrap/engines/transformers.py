@@ -10,8 +10,9 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from cai_bootstrap.engines import attention
-from cai_bootstrap.engines.decoding import Decoder, forward_prefix, head_logits, pad, shared_prefix_length
+from cai_bootstrap.engines.decoding import Decoder, forward_prefix, pad, shared_prefix_length
 from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
+from cai_bootstrap.engines.head import token_logprobs
 from cai_bootstrap.errors import UserError
 
 _UNSUPPORTED_SCALES = ("logits_scaling", "logit_scale", "lm_head_multiplier", "output_multiplier")
@@ -45,6 +46,10 @@ def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     configured = getattr(model.generation_config, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset(i for i in [*ids, tokenizer.eos_token_id] if isinstance(i, int))
+
+
+_HEAD_ROWS = 256
+"""Rows in one pass over the vocabulary: the product is at full speed, and a tile still fits the cache."""
 
 
 class TransformersEngine:
@@ -118,7 +123,7 @@ class TransformersEngine:
             self._fits(len(ids), prompt)
         for indices, hidden, lengths in self._forward(sequences, on_done):
             last = hidden[torch.arange(len(indices), device=hidden.device), lengths - 1]
-            logprobs = torch.log_softmax(head_logits(self.model, last), dim=-1)[:, wanted]
+            logprobs = token_logprobs(self.model, last, wanted.expand(len(last), -1))
             for index, row in zip(indices, logprobs.tolist(), strict=True):
                 results[index] = tuple(row)
         return [results[i] for i in range(len(prompts))]
@@ -135,13 +140,19 @@ class TransformersEngine:
         limit = min((len(p) for p in prompts), default=1) - 1
         results: dict[int, tuple[float, int]] = {}
         for indices, hidden, lengths in self._forward(full, on_done, limit):
-            for row, index in enumerate(indices):
-                ids, end = completions[index], int(lengths[row])
-                logits = head_logits(self.model, hidden[row, end - len(ids) - 1 : end - 1])
-                picked = torch.log_softmax(logits, dim=-1).gather(
-                    1, torch.tensor(ids, dtype=torch.long, device=logits.device)[:, None]
-                )
-                results[index] = (float(picked.sum()), len(ids))
+            own = [completions[index] for index in indices]
+            states = torch.cat([row[end - len(ids) - 1 : end - 1] for row, end, ids in zip(hidden, lengths, own, strict=True)])
+            labels = torch.tensor([i for ids in own for i in ids], dtype=torch.long, device=states.device)
+            # All rows of the batch in one pass over the vocabulary, in parts that bound its memory.
+            picked = torch.cat(
+                [
+                    token_logprobs(self.model, states[at : at + _HEAD_ROWS], labels[at : at + _HEAD_ROWS, None])[:, 0]
+                    for at in range(0, len(states), _HEAD_ROWS)
+                ]
+                or [states.new_zeros(0)]
+            )
+            for index, part in zip(indices, picked.split([len(ids) for ids in own]), strict=True):
+                results[index] = (float(part.sum()), len(part))
         return [results[i] for i in range(len(pairs))]
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import json
 import re
 
 from cai_bootstrap.errors import CorruptArtifact, UserError
-from cai_bootstrap.evals.english import is_loop, words
+from cai_bootstrap.evals.english import is_loop, own_sentences, words
 from cai_bootstrap.evals.verifiers import VERIFIERS
 from cai_bootstrap.records import EvalRecord, FinishReason, HeldOutItem
 from cai_bootstrap.resources import resource
@@ -23,6 +23,8 @@ SUITE_SHA256 = {"explicit": "16d6506554f8997e2ff2aa9ec548ae1e01d47db327c4476d218
 SPLITS = ("dev", "test")
 KINDS = ("answer", "complete", "generate", "respond")
 
+_NUM_JUDGED = 3
+"""«Sure!» and the two sentences that a verifier reads at most."""
 _LEAD_IN = re.compile(r"\A\s*(?:(?:answer|response|a)[ \t]*:\s*)?", re.IGNORECASE)
 _END = re.compile(r"\n[ \t\r]*\n|^[ \t]*(?:instruction|response|question|q|answer)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
@@ -39,6 +41,19 @@ def cut(output: str) -> str:
 def cut_is_decided(output: str) -> bool:
     """Whether the answer already ended inside `output`, so that further tokens cannot change `cut(output)`."""
     return _divide(output)[1] is not None
+
+
+def is_decided(item: HeldOutItem, output: str) -> bool:
+    """Whether no continuation of `output` can change either of the item's verdicts, so that generation may stop here.
+
+    It loops already, so it cannot be strictly right, and the sentences that its content is read from are complete. Two
+    verifiers read on: replies behind any number of echoes, and members that are named later.
+    """
+    whole = output[: max(output.rfind(mark) + len(mark) for mark in ("\n", ". ", "? ", "! ")) if output else 0]
+    answer, _ = _divide(whole)
+    if item.verifier == "reply" or len(own_sentences(answer, item.instruction)) <= _NUM_JUDGED or not is_loop(answer):
+        return False
+    return item.verifier != "member_of" or bool(verify(item, answer))
 
 
 def verify(item: HeldOutItem, answer: str) -> str:

@@ -166,13 +166,14 @@ def member_of(answer: str, instruction: str, *, lexicon: Sequence[str]) -> str:
     hit = _first_hit(said, lexicon)
     if hit is None:
         return "names nothing of the kind"
-    start, size, phrase = hit
+    start, size, text = hit
+    phrase = english.words(text)
     if start > 3:
         return "does not name it at once"
     follows = said[start + size : start + size + 1]
     glued = re.search(rf"\b{phrase[-1]}\w*[^\w\s]", first.lower())
     if follows and follows[0] not in _LINKS and not glued and _first_hit(follows, lexicon) is None:
-        return f"{phrase} is not what is named"
+        return f"{text} is not what is named"
     named = {tuple(phrase)} | _named(said[start + size :], lexicon)
     for other in others:
         if len(english.words(other)) <= 3:
@@ -303,6 +304,6 @@ def _named(said: Sequence[str], lexicon: Iterable[str]) -> set[tuple[str, ...]]:
     """Every member of `lexicon` in `said`, the longest at each position."""
     rest, named = list(said), set()
     while (hit := _first_hit(rest, lexicon)) is not None:
-        named.add(tuple(hit[2]))
+        named.add(tuple(english.words(hit[2])))
         rest = rest[hit[0] + hit[1] :]
     return named

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 
@@ -47,26 +47,40 @@ def print_outcome(config: Config, run: Run, outcome: Outcome, *, skipped: bool, 
     }
     minutes = {step: value for step, value in minutes.items() if value >= 0.05} | {"this call": seconds / 60}
     gate = None if outcome.gate is None else GateResult.from_row(outcome.gate.json("gate.json"))
-    shown = (
-        {arm: eval_records(artifact) for arm, artifact in outcome.base.items()},
-        None if outcome.trained is None else eval_records(outcome.trained),
-        gate,
-        artifacts,
-        next_command(run.root, run.name),
-        minutes,
-        warnings,
+    report = tables.Report(
+        base={arm: eval_records(artifact) for arm, artifact in outcome.base.items()},
+        trained=None if outcome.trained is None else eval_records(outcome.trained),
+        gate=gate,
+        artifacts=artifacts,
+        next_command=next_command(run.root, run.name),
+        minutes=minutes,
+        warnings=warnings,
     )
     folder = run.folder / name
-    write_atomic(folder / "report.txt", tables.render_text(*shown).encode())
-    write_atomic(folder / "report.md", tables.as_markdown(*shown).encode())
+    write_atomic(folder / "report.txt", tables.render_text(report).encode())
+    write_atomic(folder / "report.md", tables.as_markdown(report).encode())
     if sys.stdout.isatty():
-        Console().print(tables.result_table(*shown))
+        Console().print(tables.result_table(report))
     else:
-        print(tables.render_text(*shown))
+        print(tables.render_text(report))
     if skipped:
         print(f"stage {name} was skipped: the baseline shows no gap that it could close")
     if until != "gate":
         print(f"stopped after {until}, as asked")
+
+
+def describe_power(power: dict[str, Any]) -> str:
+    """One line on what this suite can tell, before any training."""
+    found = power["smallest_difference"]
+    texts = [
+        f"{100 * found[name]:.1f} points at p < {level}"
+        for name, level in (("0.05", "0.05"), ("gate", "the gate's level"))
+        if found[name] is not None
+    ]
+    return (
+        f"power: with {power['total']} items and {100 * power['discordant_share']:.0f} % discordant, exact McNemar finds "
+        f"a difference of {' or '.join(texts) if texts else 'nothing under 100 points'} with 80 % probability"
+    )
 
 
 def _shown(path: Path, root: Path) -> str:

@@ -23,6 +23,23 @@ _TEST_COLUMNS = ["paired test", "n", "difference [95 %]", "only 1st", "only 2nd"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a run came to."""
+
+    base: Mapping[str, Sequence[EvalRecord]]
+    """The records of the arms `raw`, `cued` and `fewshot`, as far as they were measured."""
+    trained: Sequence[EvalRecord] | None
+    """None when the stage was skipped or has not trained; the baseline's test for a gap is then shown."""
+    gate: GateResult | None
+    artifacts: Mapping[str, str]
+    """Names to places."""
+    next_command: str
+    minutes: Mapping[str, float]
+    """Steps to minutes."""
+    warnings: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Section:
     """One titled part of the report: a table, lines, or both."""
 
@@ -32,23 +49,10 @@ class _Section:
     lines: list[str] = field(default_factory=list)
 
 
-def result_table(
-    base: Mapping[str, Sequence[EvalRecord]],
-    trained: Sequence[EvalRecord] | None,
-    gate: GateResult | None,
-    artifacts: Mapping[str, str],
-    next_command: str,
-    minutes: Mapping[str, float],
-    warnings: Sequence[str],
-) -> RenderableType:
-    """What a run came to, for a rich console.
-
-    `base` maps `raw`, `cued` and `fewshot` to their records; `trained` is None when the stage was skipped or has not
-    trained, and the baseline's test for a gap is then shown. `artifacts` maps names to places, `minutes` steps to
-    minutes. UserError for an unknown arm, or arms that hold different items.
-    """
+def result_table(report: Report) -> RenderableType:
+    """The report for a rich console. UserError for an unknown arm, or arms that hold different items."""
     parts: list[RenderableType] = []
-    for section in _sections(base, trained, gate, artifacts, next_command, minutes, warnings):
+    for section in _sections(report):
         parts.append(Text(section.title, style="bold"))
         if section.rows:
             parts.append(_rich_table(section))
@@ -58,19 +62,11 @@ def result_table(
     return Group(*parts[:-1])
 
 
-def render_text(
-    base: Mapping[str, Sequence[EvalRecord]],
-    trained: Sequence[EvalRecord] | None,
-    gate: GateResult | None,
-    artifacts: Mapping[str, str],
-    next_command: str,
-    minutes: Mapping[str, float],
-    warnings: Sequence[str],
-) -> str:
+def render_text(report: Report) -> str:
     """`result_table` as plain text, 110 columns wide. Paths and commands are never broken, even when longer."""
     written = io.StringIO()
     console = Console(file=written, width=PLAIN_WIDTH, color_system=None, force_terminal=False, legacy_windows=False)
-    for section in _sections(base, trained, gate, artifacts, next_command, minutes, warnings):
+    for section in _sections(report):
         written.write(f"{section.title}\n")
         if section.rows:
             console.print(_rich_table(section))
@@ -88,18 +84,10 @@ def render_text(
     return "\n".join(line.rstrip() for line in written.getvalue().rstrip().splitlines()) + "\n"
 
 
-def as_markdown(
-    base: Mapping[str, Sequence[EvalRecord]],
-    trained: Sequence[EvalRecord] | None,
-    gate: GateResult | None,
-    artifacts: Mapping[str, str],
-    next_command: str,
-    minutes: Mapping[str, float],
-    warnings: Sequence[str],
-) -> str:
+def as_markdown(report: Report) -> str:
     """`result_table` as GitHub Markdown."""
     blocks: list[str] = []
-    for section in _sections(base, trained, gate, artifacts, next_command, minutes, warnings):
+    for section in _sections(report):
         blocks.append(f"### {section.title}")
         if section.rows:
             align = ["---", *["---:"] * (len(section.columns) - 1)]
@@ -124,21 +112,13 @@ def _rich_table(section: _Section) -> Table:
     return table
 
 
-def _sections(
-    base: Mapping[str, Sequence[EvalRecord]],
-    trained: Sequence[EvalRecord] | None,
-    gate: GateResult | None,
-    artifacts: Mapping[str, str],
-    next_command: str,
-    minutes: Mapping[str, float],
-    warnings: Sequence[str],
-) -> Iterator[_Section]:
-    unknown = sorted(base.keys() - _ARM_NAMES.keys())
+def _sections(report: Report) -> Iterator[_Section]:
+    unknown = sorted(report.base.keys() - _ARM_NAMES.keys())
     if unknown:
         raise UserError(f"base arm {unknown[0]!r} is unknown: write one of {', '.join(_ARM_NAMES)}")
-    arms = {label: base[arm] for arm, label in _ARM_NAMES.items() if arm in base}
-    if trained is not None:
-        arms["trained"] = trained
+    arms = {label: report.base[arm] for arm, label in _ARM_NAMES.items() if arm in report.base}
+    if report.trained is not None:
+        arms["trained"] = report.trained
     if arms:
         yield _Section(
             title="Held-out suite, greedy (rates with 95 % Wilson intervals)",
@@ -148,21 +128,21 @@ def _sections(
                 for label, records in arms.items()
             ],
         )
-    yield from _paired(base, trained)
-    if gate is not None:
-        yield _gate(gate)
-    if artifacts:
-        yield _Section(title="Artifacts", lines=[f"{name}: {place}" for name, place in artifacts.items()])
-    if minutes:
-        spent = [[step, f"{value:.1f}"] for step, value in minutes.items()]
-        total = ["together", f"{sum(minutes.values()):.1f}"]
+    yield from _paired(report.base, report.trained)
+    if report.gate is not None:
+        yield _gate(report.gate)
+    if report.artifacts:
+        yield _Section(title="Artifacts", lines=[f"{name}: {place}" for name, place in report.artifacts.items()])
+    if report.minutes:
+        spent = [[step, f"{value:.1f}"] for step, value in report.minutes.items()]
+        total = ["together", f"{sum(report.minutes.values()):.1f}"]
         yield _Section(title="Time", columns=["step", "minutes"], rows=[*spent, total])
     # A warning may stand with the gate and with the run: show it once.
-    lines = list(dict.fromkeys([*(gate.warnings if gate is not None else []), *warnings]))
+    lines = list(dict.fromkeys([*(report.gate.warnings if report.gate is not None else []), *report.warnings]))
     if lines:
         yield _Section(title="Warnings", lines=[f"! {line}" for line in lines])
-    if next_command:
-        yield _Section(title="Next", lines=[next_command])
+    if report.next_command:
+        yield _Section(title="Next", lines=[report.next_command])
 
 
 def _paired(base: Mapping[str, Sequence[EvalRecord]], trained: Sequence[EvalRecord] | None) -> Iterator[_Section]:

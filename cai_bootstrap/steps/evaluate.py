@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import Any
 
@@ -21,7 +22,7 @@ _DECIDED = ("\n\n", "\nInstruction:", "\nResponse:", "\nQuestion:", "\nQ:", "\nA
 strict verdict (text behind the answer is no proper end), so it is not generated. The stop itself is kept in the output."""
 
 
-@step(version=1)
+@step(version=2)
 def write_outputs(
     work: Work, *, session: Session, model: Artifact, suite: str, split: str, arm: str, shots: list[list[str]]
 ) -> None:
@@ -42,7 +43,7 @@ def write_outputs(
     work.write_rows("records.jsonl", rows)
 
 
-@step(version=1)
+@step(version=2)
 def score_outputs(work: Work, *, outputs: Artifact, suite: str, split: str, suite_sha256: str) -> None:
     """`records.jsonl` of EvalRecords. Apart from the outputs, so that a better verifier costs no generation."""
     items = {item.id: item for item in tasks.load_suite(suite, split)}
@@ -79,7 +80,13 @@ def _outputs(
     engine: Engine, items: list[HeldOutItem], arm: str, shots: list[list[str]], max_tokens: int
 ) -> list[dict[str, Any]]:
     requests = [
-        GenerationRequest(prompt=render(arm, item.instruction, shots), max_tokens=max_tokens, stop=_DECIDED) for item in items
+        GenerationRequest(
+            prompt=render(arm, item.instruction, shots),
+            max_tokens=max_tokens,
+            stop=_DECIDED,
+            stop_when=functools.partial(tasks.is_decided, item),
+        )
+        for item in items
     ]
     return [
         {

@@ -8,12 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from cai_bootstrap import templates
+from cai_bootstrap.config import Config
 from cai_bootstrap.engines import model_files
-from cai_bootstrap.errors import CaiError, CorruptArtifact, UserError
+from cai_bootstrap.errors import CaiError, CorruptArtifact, MissingArtifact, UserError
 from cai_bootstrap.store.artifacts import Artifact, full_disk, read_manifest, sync_folder
+from cai_bootstrap.store.run import read_run, run_folder
 
 TEMPLATE_FILE = "chat_template.jinja"
 _MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
+
+
+def export_stage(config: Config, target: Path) -> str:
+    """Copy the stage's merged model to `target` with a chat template; returns a line that says so."""
+    root = Path(config.paths.root)
+    state = read_run(root, config.run) or {"stages": {}}
+    steps = state["stages"].get(config.stage.name, {}).get("steps", {})
+    models = [step for step in steps if step.split("-")[0] == "model"]
+    if not models:
+        raise MissingArtifact(
+            f"run={config.run} has no trained model of stage={config.stage.name}: run "
+            f"`python -m cai_bootstrap stage={config.stage.name} run={config.run}` first"
+        )
+    folder = run_folder(root, config.run) / config.stage.name / models[-1] / "model"
+    export_model(folder, target)
+    return f"exported {config.run}/{config.stage.name} to {target}"
 
 
 def export_model(model_folder: Path, target: Path) -> None:

@@ -20,7 +20,7 @@ _CHECKPOINTS = "checkpoints"
 _COLUMNS = ("id", "prompt", "chosen", "rejected", "chosen_eos", "rejected_eos")
 
 
-@step(version=1)
+@step(version=2)
 def train_adapter(
     work: Work, *, session: Session, model: Artifact, pairs: Artifact, cadence: dict[str, Any] | None = None
 ) -> None:

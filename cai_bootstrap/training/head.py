@@ -1,4 +1,4 @@
-"""Log-probabilities of response tokens without the logits of all others.
+"""Log-probabilities of response tokens, each pair's prompt computed once, without the logits of all other tokens.
 
 TRL 1.16 skips prompt and padding positions only with Triton; on a CPU it puts every position through the output layer,
 which is most of a small model's work. This head scores only positions with a label, and takes the gradient of the hidden
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
 from cai_bootstrap.errors import UserError
+from cai_bootstrap.training import packing
 
 _LOGITS_PER_CHUNK = 2**25
 """128 MiB of fp32 logits at a time: enough rows for a fast matrix product."""
@@ -47,17 +48,20 @@ class _ResponseLogprobs(torch.autograd.Function):
             logits = torch.nn.functional.linear(part, weight, bias).float()
             if softcap is not None:
                 logits = softcap * torch.tanh(logits / softcap)
-            normaliser = logits.logsumexp(-1, keepdim=True)
-            probabilities = (logits - normaliser).exp_()
-            entropy = normaliser[:, 0] - torch.linalg.vecdot(probabilities, logits)
-            logprob = (logits.gather(1, wanted) - normaliser)[:, 0]
-            parts.append((logprob, entropy, logits.mean(-1), logits.argmax(-1) == wanted[:, 0]))
+            largest, own = logits.amax(-1, keepdim=True), logits.gather(1, wanted)
+            weights = (logits - largest).exp_()
+            total = weights.sum(-1, keepdim=True)
+            normaliser = largest + total.log()
+            entropy = (normaliser - torch.linalg.vecdot(weights, logits)[:, None] / total)[:, 0]
+            parts.append(((own - normaliser)[:, 0], entropy, logits.mean(-1), (own >= largest)[:, 0]))
             if keep_gradient:
-                difference = probabilities.neg_()
-                difference.scatter_add_(1, wanted, torch.ones_like(wanted, dtype=difference.dtype))
+                # Normalised after the product: rows of `hidden` size instead of the vocabulary's.
+                slope: Any = 1.0
                 if softcap is not None:
-                    difference *= 1 - (logits / softcap) ** 2
-                gradient[start : start + rows] = (difference.to(weight.dtype) @ weight).to(gradient.dtype)
+                    weights *= 1 - (logits / softcap) ** 2
+                    slope = 1 - (own / softcap) ** 2
+                pulled = (weights.to(weight.dtype) @ weight) / total
+                gradient[start : start + rows] = (slope * weight[wanted[:, 0]] - pulled).to(gradient.dtype)
         ctx.save_for_backward(gradient)
         if not parts:
             empty = hidden.new_zeros(0, dtype=torch.float32)
@@ -79,22 +83,29 @@ def install(model: PreTrainedModel) -> None:
     """
     config = model.config.get_text_config()
     scaled = [name for name in _UNSUPPORTED_SCALES if getattr(config, name, None) not in (None, 1.0)]
-    if scaled or getattr(config, "output_router_logits", False):
-        raise UserError(f"model type {config.model_type!r} cannot be trained here: {scaled or 'router losses'}; use another")
+    recurrent = sorted(set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"})
+    if scaled or recurrent or getattr(config, "output_router_logits", False):
+        reason = ", ".join(scaled or recurrent) or "router losses"
+        raise UserError(f"model type {config.model_type!r} cannot be trained here ({reason}): use another")
     softcap = getattr(config, "final_logit_softcapping", None)
     plain = type(model).forward
 
     @functools.wraps(plain)
-    def forward(self: Any, *args: Any, fused_lm_head: bool = False, labels: Any = None, **kwargs: Any) -> Any:
+    def forward(
+        self: Any, input_ids: Any, attention_mask: Any, *, labels: Any = None, fused_lm_head: bool = False, **kwargs: Any
+    ) -> Any:
         if not fused_lm_head:
-            return plain(self, *args, labels=labels, **kwargs)
+            return plain(self, input_ids, attention_mask, labels=labels, **kwargs)
         head = self.get_output_embeddings()
         if not head.weight.is_floating_point() or head.weight.requires_grad:
             raise UserError("the output layer is quantized or trained: leave it out of train.lora.target_modules")
-        hidden = self.base_model(*args, **{**kwargs, "use_cache": False}).last_hidden_state[:, :-1]
+        packed = packing.pack(input_ids, attention_mask, labels)
+        output = self.base_model(
+            input_ids=packed.input_ids, position_ids=packed.position_ids, use_cache=False, packed_pairs=packed
+        )
+        rows = output.last_hidden_state.flatten(0, 1)[packed.rows]
         wanted = labels[:, 1:]
         mask = wanted != -100
-        rows = hidden[mask]
         fields = _ResponseLogprobs.apply(  # type: ignore[no-untyped-call]
             rows.to(head.weight.dtype),
             head.weight,

@@ -19,7 +19,7 @@ from transformers.trainer_utils import SchedulerType
 from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.store.provenance import digest
-from cai_bootstrap.training import checkpoints, order, summary
+from cai_bootstrap.training import checkpoints, order, packing, summary
 from cai_bootstrap.training.resume import Cadence, trainable
 from cai_bootstrap.training.tokenise import AuditedCollator, encode_pairs, num_tokens
 
@@ -180,7 +180,7 @@ def _load_model(folder: Path, config: dict[str, Any], device: str, dtype: str) -
     model: Any = AutoModelForCausalLM.from_pretrained(
         str(folder),
         dtype=compute,
-        attn_implementation="sdpa",
+        attn_implementation=packing.NAME,
         use_safetensors=True,
         trust_remote_code=False,
         **options,

@@ -1,0 +1,35 @@
+"""An engine's settings with every `auto` filled in from the machine's measurement, taken once a run and kept with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+from cai_bootstrap.config import EngineConfig
+from cai_bootstrap.store.artifacts import write_atomic
+from cai_bootstrap.store.work import Progress
+
+MACHINE_FILE = "machine.json"
+
+
+def resolve_engine(run_folder: Path, engine: EngineConfig, progress: Progress) -> EngineConfig:
+    """`engine` without `auto`. Measures in a child, so that no thread settings stay behind, and keeps `machine.json`."""
+    from cai_bootstrap.engines import measure
+    from cai_bootstrap.engines.child import Child
+
+    path = run_folder / MACHINE_FILE
+    measured = json.loads(path.read_bytes()) if path.exists() else {}
+    if not measured:
+        with progress.task("measuring the machine", None):
+            child = Child(_measure, {"device": engine.device})
+            measured = child.call("measured")
+            child.close()
+        write_atomic(path, (json.dumps(measured, indent=2) + "\n").encode())
+    return measure.resolve(engine, measured)
+
+
+def _measure(device: str) -> SimpleNamespace:
+    from cai_bootstrap.engines import measure
+
+    return SimpleNamespace(measured=measure.measure(device))
