@@ -14,7 +14,7 @@ SEEDS = load_seeds("explicit")
 def test_no_seed_and_no_shot_is_a_held_out_item() -> None:
     heldout = DuplicateIndex(0.7)
     heldout.add(item.instruction for split in SPLITS for item in load_suite("explicit", split))
-    seeds = [text for texts in SEEDS["instructions"].values() for text in texts]
+    seeds = [text for forms in SEEDS["instructions"].values() for texts in forms.values() for text in texts]
     shots = [question for examples in SEEDS["shots"].values() for question, _ in examples]
     assert [(text, found) for text in seeds + shots if (found := heldout.find(text))] == []
 
@@ -40,7 +40,8 @@ def test_every_kind_has_seeds_that_are_well_formed() -> None:
     assert set(SEEDS["instructions"]) == set(KINDS)
     wrong = [
         (text, reason)
-        for kind, texts in SEEDS["instructions"].items()
+        for kind, forms in SEEDS["instructions"].items()
+        for texts in forms.values()
         for text in texts
         if (reason := malformed(kind, text, config)) and reason != "personal or unclear reference"
     ]

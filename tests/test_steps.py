@@ -33,6 +33,10 @@ from cai_bootstrap.store.run import Run, Work, step
 
 KINDS = ("answer", "complete", "generate", "respond")
 SEEDS = load_seeds("explicit")
+# The scripted model continues every list in the same way, whatever its form.
+ONE_FORM = {
+    kind: {"any": [text for texts in forms.values() for text in texts]} for kind, forms in SEEDS["instructions"].items()
+}
 KNOWN = {question: answer for shots in SEEDS["shots"].values() for question, answer in shots}
 HELDOUT = [item.instruction for split in tasks.SPLITS for item in tasks.load_suite("explicit", split)]
 LEAK = next(text for text in HELDOUT if text.startswith("Which ") and 4 <= len(text.split()) <= 10)
@@ -135,7 +139,7 @@ def instruct(run: Run, engine: ScriptedEngine, **changed: Any) -> Artifact:
         bind(make_instructions, session=ScriptedSession(engine)),
         settings=settings,
         inputs={"model": some_model(run)},
-        values={"seeds": SEEDS["instructions"], "heldout": HELDOUT, "previous": [instruction_of("complete", "earlier")]},
+        values={"seeds": ONE_FORM, "heldout": HELDOUT, "previous": [instruction_of("complete", "earlier")]},
         seed=1,
     )
 
@@ -150,7 +154,7 @@ def test_instructions_are_new_unique_and_spread(tmp_path: Path) -> None:
     assert Counter(prompt.kind for prompt in prompts) == {"answer": 12, "complete": 12, "generate": 12, "respond": 4}
     assert len({prompt.id for prompt in prompts}) == len(prompts) == 40
     known = DuplicateIndex(INSTRUCTIONS.near_duplicate_similarity)
-    known.add([*HELDOUT, *(text for texts in SEEDS["instructions"].values() for text in texts)])
+    known.add([*HELDOUT, *(text for forms in ONE_FORM.values() for text in forms["any"])])
     for prompt in prompts:
         assert malformed(prompt.kind, prompt.instruction, INSTRUCTIONS) == ""
         assert known.find(prompt.instruction) == ""
@@ -170,6 +174,24 @@ def test_instructions_are_new_unique_and_spread(tmp_path: Path) -> None:
     assert all(row["instruction"] != LEAK for row in made.rows())
 
 
+def test_no_form_takes_over_its_kind(tmp_path: Path) -> None:
+    # Asked for questions, the scripted model goes on with sentences, as a base model does.
+    seeds = {
+        **ONE_FORM,
+        "generate": {"sentence": ["Write a sentence with the word oak."], "question": ["Write a question about oaks."]},
+    }
+    with Run(tmp_path, "r") as run, pytest.raises(StepFailed, match="new and well formed"):
+        run.step(
+            "explicit",
+            "instructions",
+            bind(make_instructions, session=ScriptedSession(ScriptedEngine())),
+            settings={**to_dict(INSTRUCTIONS), "engine": "scripted", "dtype": "auto"},
+            inputs={"model": some_model(run)},
+            values={"seeds": seeds, "heldout": [], "previous": []},
+            seed=1,
+        )
+
+
 def test_a_model_that_repeats_itself_fails_at_the_yield_floor(tmp_path: Path) -> None:
     with Run(tmp_path, "r") as run, pytest.raises(StepFailed, match=r"floor of 3.0%.*add seeds"):
         instruct(run, ScriptedEngine(stubborn=True), requests_per_shard=60)
@@ -183,7 +205,7 @@ def test_an_empty_seed_pool_is_the_users_mistake(tmp_path: Path) -> None:
             bind(make_instructions, session=ScriptedSession(ScriptedEngine())),
             settings=to_dict(INSTRUCTIONS),
             inputs={"model": some_model(run)},
-            values={"seeds": {**SEEDS["instructions"], "respond": []}, "heldout": [], "previous": []},
+            values={"seeds": {**ONE_FORM, "respond": {"any": []}}, "heldout": [], "previous": []},
             seed=1,
         )
 
@@ -535,7 +557,10 @@ def all_pairs(root: Path, engine: ScriptedEngine) -> tuple[Run, Outcome]:
         base = some_model(run)
         run.computed.clear()
         run.reused.clear()
-        bootstrap(run, ScriptedSession(engine), configured(), stages.load("explicit"), base, outcome, "pairs", 1)
+        (root / "seeds.yaml").write_text(json.dumps({**SEEDS, "instructions": ONE_FORM}))
+        config = configured()
+        config = dataclasses.replace(config, stage=dataclasses.replace(config.stage, seeds=str(root / "seeds.yaml")))
+        bootstrap(run, ScriptedSession(engine), config, stages.load("explicit"), base, outcome, "pairs", 1)
     return run, outcome
 
 

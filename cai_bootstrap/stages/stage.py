@@ -34,7 +34,7 @@ class Stage:
 
 
 def load_seeds(name: str, given: str | None = None) -> dict[str, Any]:
-    """Seeds: `instructions` by kind, `shots` by set, `refusals`; the committed ones of that name, or the user's file.
+    """Seeds: `instructions` by kind and form, `shots` by set, `refusals`; the committed ones of that name, or the user's file.
 
     Raises UserError for a file that is missing, no YAML, or without one of these parts.
     """
@@ -48,10 +48,16 @@ def load_seeds(name: str, given: str | None = None) -> dict[str, Any]:
         ) from error
     if not isinstance(seeds, dict):
         raise UserError(f"{path} is not a mapping: write instructions, shots and refusals")
-    for key, kind, example in (("instructions", dict, "answer: [...]"), ("shots", dict, "a: [[question, answer], ...]")):
+    for key, kind, example in (
+        ("instructions", dict, "answer: {form: [...]}"),
+        ("shots", dict, "a: [[question, answer], ...]"),
+    ):
         if not isinstance(seeds.get(key, {}), kind):
             raise UserError(f"{key} of the seed pool {path} is no mapping: write {key}: {{{example}}}")
     for key in ("instructions", "shots", "refusals"):
         if not seeds.get(key) or (key == "instructions" and not any(seeds[key].values())):
             raise UserError(f"the seed pool {path} has no {key!r}: write some, see CONTRIBUTING.md")
+    for kind, forms in seeds.get("instructions", {}).items():
+        if not isinstance(forms, dict) or not all(isinstance(texts, list) for texts in forms.values()):
+            raise UserError(f"instructions.{kind} of the seed pool {path} is no mapping: write {kind}: {{form: [...]}}")
     return seeds

@@ -1,7 +1,14 @@
-"""Make instructions: the base model continues numbered lists of examples and of what it has kept so far."""
+"""Make instructions: the base model continues numbered lists of examples and of what it has kept so far.
+
+A list holds one form of one kind («questions about something»). Without forms a base model writes what is easiest to go on
+with: of 126 instructions of one kind 87 began «Write a sentence» and two asked for a question.
+"""
 
 from __future__ import annotations
 
+import copy
+import itertools
+import math
 import random
 import re
 from collections import Counter
@@ -26,14 +33,25 @@ _NUM_FROM_SEEDS = 5
 _YIELD_WINDOW = 4
 """Shards over which the yield is taken."""
 
+_MAX_FORM_SHARE = 1.5
+"""Of a form's even share of its kind: a hard form may fall behind, an easy one may not take over."""
+
+_MIN_SHARED = 3
+"""Words that show a form: «Write a question»."""
+
 _OPENINGS = {
     "answer": re.compile(
-        r"^(?:Answer this: )?(?:What|Which|Who|Where|When|In which|On which|How many|Is|Are|Do|Does|Can|Name|Give)\b"
+        r"^(?:Answer this: )?(?:What|Which|Who|Where|When|In which|On which|How|Is|Are|Do|Does|Can|Name|Give|Tell me)\b"
     ),
-    "complete": re.compile(r"^(?:Complete|Finish)(?: the| this)?(?: sentence| phrase| proverb| saying)?: \S"),
-    "generate": re.compile(r"^(?:Generate|Write|Describe|Give|Name|Make up|Ask)\b"),
-    "respond": re.compile(r"^Respond to: \S"),
+    "complete": re.compile(
+        r"^(?:Complete|Finish|Continue)(?: the| this)?(?: (?:sentence|phrase|proverb|saying|series|list|pair|comparison))?: \S"
+    ),
+    "generate": re.compile(
+        r"^(?:Generate|Write|Describe|Give|Name|Make(?: up)?|Ask|Use|Create|Say|Tell me|Think of|Invent|Wish)\b"
+    ),
+    "respond": re.compile(r"^(?:Respond|Reply|Write a (?:kind |short |polite )?reply)(?: [a-z]+){0,4}: \S"),
 }
+_PREFIX = re.compile(r"^(?:Answer|Complete|Finish|Continue|Respond|Reply|Write a [a-z ]*reply)[^:]*: ")
 _NEEDS_CONTEXT = re.compile(
     r"\b(?:pictures?|photos?|images?|drawings?|below|above|following|passage|text|paragraph|diagram|chart|table|"
     r"these|those|this (?:sentence|word|phrase|story|picture|letter|question|list|one|thing|person|animal)|underlined|blank)\b",
@@ -56,26 +74,43 @@ class _Pool:
     config: InstructionsConfig
     heldout: DuplicateIndex
     seen: DuplicateIndex
-    kept: dict[str, list[str]] = field(default_factory=dict)
+    seeds: dict[str, dict[str, list[str]]]
+    kept: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     openings: Counter[str] = field(default_factory=Counter)
     topics: Counter[str] = field(default_factory=Counter)
 
     def wanted(self, kind: str) -> int:
         return round(self.config.num_instructions * self.config.kind_shares[kind])
 
+    def num_kept(self, kind: str) -> int:
+        return sum(map(len, self.kept.get(kind, {}).values()))
+
     def missing(self, kind: str) -> int:
-        return max(0, self.wanted(kind) - len(self.kept.get(kind, [])))
+        return max(0, self.wanted(kind) - self.num_kept(kind))
+
+    def missing_of(self, kind: str, form: str) -> int:
+        """How many of a form may still be kept."""
+        most = math.ceil(_MAX_FORM_SHARE * self.wanted(kind) / len(self.seeds[kind]))
+        return max(0, most - len(self.kept.get(kind, {}).get(form, [])))
+
+    def form_of(self, kind: str, text: str, asked: str) -> str:
+        """The form that was asked for, unless `text` begins as another form's seeds do and not as its own."""
+        begins = {form: max(_num_shared(text, seed) for seed in seeds) for form, seeds in self.seeds[kind].items()}
+        other = max(begins, key=lambda form: begins[form])
+        return other if begins[other] >= _MIN_SHARED and begins[other] > begins[asked] else asked
 
     def complete(self) -> bool:
         return not any(self.missing(kind) for kind in self.config.kind_shares)
 
-    def reason_to_drop(self, kind: str, text: str) -> str:
+    def reason_to_drop(self, kind: str, form: str, text: str) -> str:
         """Why an instruction is not taken; empty when it is."""
         reason = malformed(kind, text, self.config)
         if reason:
             return reason
         if not self.missing(kind):
             return "enough of this kind"
+        if not self.missing_of(kind, form):
+            return "enough of this form"
         if found := self.heldout.find(text):
             return f"held-out ({found})"
         if found := self.seen.find(text):
@@ -87,8 +122,8 @@ class _Pool:
             return "topic is full"
         return ""
 
-    def keep(self, kind: str, text: str) -> None:
-        self.kept.setdefault(kind, []).append(text)
+    def keep(self, kind: str, form: str, text: str) -> None:
+        self.kept.setdefault(kind, {}).setdefault(form, []).append(text)
         self.seen.add([text])
         self.openings[_opening(text)] += 1
         self.topics.update(content_words(text))
@@ -103,18 +138,18 @@ def malformed(kind: str, text: str, config: InstructionsConfig) -> str:
         return "too long"
     if not _OPENINGS[kind].match(text):
         return "wrong opening for its kind"
-    if not text.isascii() or re.search(r"[\[\]<>{}()_|*#=\\\"/]|\.\.\.|--|http", text):
+    if not text.isascii() or re.search(r"[\[\]<>{}()_|*#=\\/]|\.\.\.|--|http", text) or text.count('"') not in (0, 2):
         return "malformed"
-    if _NEEDS_CONTEXT.search(text):
+    body = _PREFIX.sub("", text)
+    if _NEEDS_CONTEXT.search(body):
         return "needs context"
     if english.is_loop(text):
         return "loop"
-    body = text.split(": ", 1)[1] if re.match(r"(?:Answer|Complete|Finish|Respond)[^:]*: ", text) else text
     if kind == "answer":
-        asks = body.endswith("?") or (re.match(r"(?:Name|Give)\b", body) and body.endswith("."))
+        asks = body.endswith("?") or (re.match(r"(?:Name|Give|Tell me)\b", body) and body.endswith("."))
         if not asks or body.count("?") > 1 or num_words < 4:
             return "not a question"
-        if _PERSONAL.search(_IMPERSONAL_YOU.sub("", body)):
+        if _PERSONAL.search(_IMPERSONAL_YOU.sub("", body.removeprefix("Tell me"))):
             return "personal or unclear reference"
     if kind == "complete":
         if len(body.split()) < 2 or re.search(r"[.!?;:]$", body):
@@ -122,11 +157,11 @@ def malformed(kind: str, text: str, config: InstructionsConfig) -> str:
         if not body.endswith(",") and len(content_words(body)) < 1:
             return "open to any ending"
     if kind == "generate":
-        if not re.search(r"[a-z]\.$", text):
+        if not re.search(r"[a-z]\"?\.$", text):
             return "malformed"
         if _LONG_TASK.search(text) and not _TITLE.search(text):
             return "asks for a long text"
-        if _PERSONAL.search(text):
+        if _PERSONAL.search(text.removeprefix("Tell me")):
             return "personal or unclear reference"
     if kind == "respond" and (len(body.split()) < 2 or body == body.lower()):
         return "too short"
@@ -144,30 +179,30 @@ def parse_list(text: str, first_number: int) -> list[str]:
     return entries
 
 
-@step(version=1)
+@step(version=2)
 def make_instructions(
     work: Work,
     *,
     session: Session,
     model: Artifact,
-    seeds: dict[str, list[str]],
+    seeds: dict[str, dict[str, list[str]]],
     heldout: list[str],
     previous: list[str],
 ) -> None:
     """Instructions of all kinds, deduplicated while they are made; what was dropped is kept with its reason.
 
-    `seeds` maps kinds to hand-written examples, `heldout` are all suites' instructions, `previous` what earlier rounds
+    `seeds` maps kinds to forms to hand-written examples, `heldout` are all suites' instructions, `previous` what earlier rounds
     kept. Raises StepFailed when the yield falls under the floor, UserError for an empty seed pool.
     """
     settings = {key: value for key, value in work.settings.items() if key not in ("engine", "dtype")}
     config = InstructionsConfig(**{**settings, "sampling": SamplingConfig(**settings["sampling"])})
     for kind in config.kind_shares:
-        if not seeds.get(kind):
+        if not seeds.get(kind) or not all(seeds[kind].values()):
             raise UserError(f"the seed pool has no instructions of kind {kind!r}: write some under instructions.{kind}")
     index_of = config.near_duplicate_similarity
-    pool = _Pool(config, DuplicateIndex(index_of), DuplicateIndex(index_of))
+    pool = _Pool(config, DuplicateIndex(index_of), DuplicateIndex(index_of), seeds)
     pool.heldout.add(heldout)
-    pool.seen.add([text for texts in seeds.values() for text in texts])
+    pool.seen.add([text for forms in seeds.values() for texts in forms.values() for text in texts])
     pool.seen.add(previous)
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
@@ -176,22 +211,22 @@ def make_instructions(
     with work.progress.task("instructions", config.num_instructions) as task:
         index = 0
         while not pool.complete():
-            made = work.shard(index, lambda seed, n=index: _one_shard(seed, engine.generate, config, seeds, pool, n))  # type: ignore[misc]
+            made = work.shard(index, lambda seed, n=index: _one_shard(seed, engine.generate, config, pool, n))  # type: ignore[misc]
             for row in made:
                 if not row["reason"]:
-                    pool.keep(row["kind"], row["instruction"])
+                    pool.keep(row["kind"], row["form"], row["instruction"])
             rows += made
-            useful = [row for row in made if row["reason"] != "enough of this kind"]
+            useful = [row for row in made if not row["reason"].startswith("enough")]
             yields.append(sum(not row["reason"] for row in useful) / max(1, len(useful)))
             recent = yields[-_YIELD_WINDOW:]
             if len(recent) == _YIELD_WINDOW and sum(recent) / _YIELD_WINDOW < config.min_yield:
                 raise StepFailed(
                     f"only {sum(recent) / _YIELD_WINDOW:.1%} of the last instructions were new and well formed, under the "
-                    f"floor of {config.min_yield:.1%}, with {sum(map(len, pool.kept.values()))} of "
+                    f"floor of {config.min_yield:.1%}, with {sum(map(pool.num_kept, pool.kept))} of "
                     f"{config.num_instructions} kept: add seeds, or lower stage.instructions.num_instructions"
                 )
             index += 1
-            task.update(sum(map(len, pool.kept.values())))
+            task.update(sum(map(pool.num_kept, pool.kept)))
     kept = [row for row in rows if not row["reason"]]
     work.write_rows(
         "records.jsonl",
@@ -200,7 +235,7 @@ def make_instructions(
                 id=f"{work.digest[:8]}-{number:05d}",
                 kind=row["kind"],
                 instruction=row["instruction"],
-                source=f"shard {row['shard']}, seed {row['seed']}",
+                source=f"form {row['form']}, shard {row['shard']}, seed {row['seed']}",
             ).to_row()
             for number, row in enumerate(kept)
         ],
@@ -208,30 +243,37 @@ def make_instructions(
     work.drop([row for row in rows if row["reason"]])
 
 
-def _one_shard(
-    seed: int, generate: Any, config: InstructionsConfig, seeds: dict[str, list[str]], pool: _Pool, shard: int
-) -> list[dict[str, Any]]:
+def _one_shard(seed: int, generate: Any, config: InstructionsConfig, pool: _Pool, shard: int) -> list[dict[str, Any]]:
     rng = random.Random(seed)
-    missing = {kind: pool.missing(kind) for kind in config.kind_shares}
-    kinds = rng.choices(list(missing), weights=list(missing.values()), k=config.requests_per_shard)
-    requests = [_request(rng, kind, config, seeds[kind], pool.kept.get(kind, [])) for kind in kinds]
+    forms = [(kind, form) for kind in config.kind_shares for form in pool.seeds[kind]]
+    # A kind is asked for as much of it is missing, its forms by what each may still have.
+    weights = []
+    for kind, form in forms:
+        room = sum(pool.missing_of(kind, other) for other in pool.seeds[kind])
+        weights.append(pool.missing(kind) * pool.missing_of(kind, form) / max(1, room))
+    asked = rng.choices(forms, weights=weights, k=config.requests_per_shard)
+    requests = [
+        _request(rng, kind, config, pool.seeds[kind][form], pool.kept.get(kind, {}).get(form, [])) for kind, form in asked
+    ]
     rows: list[dict[str, Any]] = []
-    local = _Pool(config, pool.heldout, DuplicateIndex(config.near_duplicate_similarity))
-    local.kept = {kind: list(texts) for kind, texts in pool.kept.items()}
+    local = _Pool(config, pool.heldout, DuplicateIndex(config.near_duplicate_similarity), pool.seeds)
+    local.kept = copy.deepcopy(pool.kept)
     local.openings, local.topics = Counter(pool.openings), Counter(pool.topics)
-    for kind, request, generation in zip(kinds, requests, generate(requests), strict=True):
+    for (kind, asked_form), request, generation in zip(asked, requests, generate(requests), strict=True):
         entries = parse_list(generation.text, _NUM_EXAMPLES + 1)
         if generation.finish == "length":
             entries = entries[:-1]
         for text in entries:
-            reason = local.reason_to_drop(kind, text)
+            form = pool.form_of(kind, text, asked_form)
+            reason = local.reason_to_drop(kind, form, text)
             if not reason and (found := pool.seen.find(text)):
                 reason = f"duplicate ({found})"
             if not reason:
-                local.keep(kind, text)
+                local.keep(kind, form, text)
             rows.append(
                 {
                     "kind": kind,
+                    "form": form,
                     "instruction": text,
                     "reason": reason,
                     "step": "instructions",
@@ -259,6 +301,12 @@ def _request(
         top_p=config.sampling.top_p,
         seed=rng.getrandbits(32),
     )
+
+
+def _num_shared(text: str, seed: str) -> int:
+    """Number of words with which both begin."""
+    pairs = zip(text.split(), seed.split(), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _opening(text: str) -> str:
