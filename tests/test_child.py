@@ -48,6 +48,10 @@ class Target:
     def sleep(self) -> None:
         time.sleep(600)
 
+    def count_then_sleep(self, *, on_done: Any = None) -> None:
+        on_done(1)
+        self.sleep()
+
     @property
     def pid(self) -> int:
         return os.getpid()
@@ -155,6 +159,19 @@ def test_a_killed_child_is_a_failed_step_and_not_a_hang() -> None:
     with pytest.raises(StepFailed, match="killed"):
         child.call("count")
     child.close()
+
+
+def test_a_child_left_in_the_middle_of_a_call_is_ended_at_once() -> None:
+    child = Child(Target, {})
+
+    def interrupt(done: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        child.call("count_then_sleep", on_done=interrupt)
+    begin = time.monotonic()
+    child.close()
+    assert time.monotonic() - begin < 5
 
 
 def test_close_may_be_called_twice() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from cai_bootstrap.engines import head
 from cai_bootstrap.engines.decoding import _draw, shared_prefix_length
 from cai_bootstrap.engines.engine import GenerationRequest
 from cai_bootstrap.engines.transformers import TransformersEngine
@@ -254,6 +256,47 @@ def test_draws_have_the_right_distribution(temperature: float, top_k: int, top_p
     assert np.bincount(drawn, minlength=6) / num == pytest.approx(weights, abs=2 / num)
     for edge in (0.0, np.nextafter(1.0, 0.0)):
         assert 0 <= _draw(values, request, edge) < kept
+
+
+@pytest.mark.parametrize("tile", [1, 7, 10**6])
+@pytest.mark.parametrize("num_kept", [1, 5, 64])
+@pytest.mark.parametrize("softcap", [None, 3.0])
+def test_any_tiling_of_the_vocabulary_gives_the_same(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch, tile: int, num_kept: int, softcap: float | None
+) -> None:
+    monkeypatch.setattr(head, "_MIN_TILE", tile)
+    monkeypatch.setattr(head, "_TILE_ENTRIES", 0)
+    monkeypatch.setattr(engine.model.config, "final_logit_softcapping", softcap, raising=False)
+    weight: torch.Tensor = engine.model.get_output_embeddings().weight  # type: ignore[no-untyped-call]
+    hidden = torch.randn(6, weight.shape[1], generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        logits = hidden @ weight.T
+        logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
+        scan = head.scan_head(engine.model, hidden, num_kept)
+        values, ids = logits.topk(num_kept, dim=1)
+        torch.testing.assert_close(scan.normaliser, logits.logsumexp(1))
+        torch.testing.assert_close(scan.logits, values)
+        assert torch.equal(scan.ids, ids)
+        wanted = torch.tensor([[0, 3]]).expand(6, -1)
+        found = head.token_logprobs(engine.model, hidden, wanted)
+    torch.testing.assert_close(found, logits.log_softmax(1).gather(1, wanted))
+
+
+def _is_long(text: str, num_characters: int) -> bool:
+    return len(text) >= num_characters
+
+
+def test_a_text_whose_rest_is_not_wanted_ends_early(with_batch: Callable[[int], TransformersEngine]) -> None:
+    prompts = _ragged(9)
+    whole = with_batch(4).generate([_request(prompt, max_tokens=40) for prompt in prompts])
+    enough = functools.partial(_is_long, num_characters=20)
+    found = with_batch(4).generate([_request(prompt, max_tokens=40, stop_when=enough) for prompt in prompts])
+    for one, all_of_it in zip(found, whole, strict=True):
+        assert one.token_ids == all_of_it.token_ids[: len(one.token_ids)]
+        if len(one.token_ids) < len(all_of_it.token_ids):
+            assert (one.finish, len(one.token_ids) % 8) == ("stop", 0)
+            assert len(one.text) >= 20
+    assert sum(len(one.token_ids) for one in found) < sum(len(one.token_ids) for one in whole)
 
 
 def test_order_and_number_are_kept(with_batch: Callable[[int], TransformersEngine]) -> None:

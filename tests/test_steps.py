@@ -18,7 +18,7 @@ from cai_bootstrap import stages, templates
 from cai_bootstrap.__main__ import compose_job
 from cai_bootstrap.config import Config, SelectionMethod, to_dict
 from cai_bootstrap.errors import JudgeError, StepFailed, UserError
-from cai_bootstrap.evals import tasks
+from cai_bootstrap.evals import english, tasks
 from cai_bootstrap.pipeline import Outcome, bind, bootstrap
 from cai_bootstrap.records import Completion, FinishReason, Prompt, Verdict
 from cai_bootstrap.stages.stage import load_seeds
@@ -27,7 +27,7 @@ from cai_bootstrap.steps.evaluate import draw
 from cai_bootstrap.steps.filter import keep_best, unfit
 from cai_bootstrap.steps.judge import agreement, answer_key, calibrate, critic_margins, relevance
 from cai_bootstrap.steps.pair import make_pairs, read_pairs
-from cai_bootstrap.steps.prompts import make_instructions, malformed, parse_list
+from cai_bootstrap.steps.prompts import _Pool, make_instructions, malformed, parse_list
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run, Work, step
 
@@ -172,6 +172,15 @@ def test_instructions_are_new_unique_and_spread(tmp_path: Path) -> None:
     ):
         assert reasons[reason] > 0, reasons
     assert all(row["instruction"] != LEAK for row in made.rows())
+
+
+def test_a_line_counts_for_the_form_that_it_has() -> None:
+    forms = {"question": ["Write a question about oaks."], "title": ["Write a title for a book."], "word": ["Give one word."]}
+    nothing = DuplicateIndex(0.7)
+    pool = _Pool(INSTRUCTIONS, nothing, nothing, {"generate": forms})
+    assert pool.form_of("generate", "Write a question about elms.", "title") == "question"
+    assert pool.form_of("generate", "Write a poem about elms.", "title") == "title"
+    assert pool.form_of("generate", "Name a tree.", "word") == "word"
 
 
 def test_no_form_takes_over_its_kind(tmp_path: Path) -> None:
@@ -340,6 +349,13 @@ def prompt(kind: str, instruction: str, id_: str = "p") -> Prompt:
         ("answer", "What do bees make?", "Honey. They also make wax.", "more than one sentence"),
         ("complete", "Complete: Bread and", "butter", ""),
         ("complete", "Complete: Bread and", "butter. It is good.", "more than one sentence"),
+        ("complete", "Finish the saying: Yes we can", "Yes we can.", "says nothing of its own"),
+        ("answer", "Is a potato a vegetable or an animal?", "A vegetable.", ""),
+        ("generate", "Wish a friend a job in one sentence.", "I wish a friend a job.", "says nothing of its own"),
+        ("generate", 'Use the word "road" in a sentence.', "He went home at night.", "does not use the word"),
+        ("generate", 'Use the word "road" in a sentence.', "The road is long.", ""),
+        ("generate", "Give an example of a river.", "A river is a body of water.", "more than was asked for"),
+        ("generate", "Give an adjective for a bear.", "A bear is a big animal.", "more than was asked for"),
         ("respond", "Respond to: My cat is ill.", "I hope she gets well soon.", ""),
         ("respond", "Respond to: My cat is ill.", "Sad", "not a reply"),
         ("respond", "Respond to: My cat is ill.", "Oh, your cat is ill.", "repeats the message"),
@@ -478,6 +494,22 @@ def test_pairs_follow_the_mix_and_teach_an_end_only_where_one_is(tmp_path: Path)
     told = made.json("statistics.json")
     assert told["num_pairs"] == 200
     assert told["rejected_kinds"] == dict(counts)
+
+
+def test_an_echo_says_what_the_instruction_says(tmp_path: Path) -> None:
+    mix = {"echo": 1.0}
+    rows = [
+        kept_row(n, kind, text)
+        for n, (kind, text) in enumerate([("complete", "fork."), ("respond", "Well done!"), ("answer", "Honey")] * 6)
+    ]
+    with Run(tmp_path, "r") as run:
+        pairs = read_pairs(paired(run, rows, rejected_mix=mix, max_identical_chosen=1.0))
+    assert len(pairs) == 18
+    for pair in pairs:
+        said, asked = english.words(pair.rejected), english.words(pair.instruction)
+        assert set(said) <= set(asked)
+        assert pair.rejected_eos
+        assert pair.rejected.endswith(".") == (pair.kind == "complete" or pair.instruction.endswith("."))
 
 
 def test_a_wrong_number_replaces_a_number(tmp_path: Path) -> None:

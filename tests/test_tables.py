@@ -58,6 +58,7 @@ def shown() -> Report:
         artifacts={"merged model": LONG_PATH, "pairs": "data/runs/pairs/pairs.parquet"},
         next_command="python -m cai_bootstrap stage=2",
         minutes={"prompts": 4.26, "drafts": 10.0},
+        call_minutes=1.25,
         warnings=["dtype [float32] was measured", "the base model is instruction-tuned [red]"],
     )
 

@@ -82,6 +82,8 @@ class Child:
         self._connection, theirs = context.Pipe()
         # Library threads are set by the engine; a child must not inherit a fork server's choices.
         self._process = context.Process(target=_serve, args=(theirs, os.getpid(), build, arguments), daemon=True)
+        self._busy = False
+        """Whether it works on a call: then nobody reads what it would answer to a friendly goodbye."""
         self._process.start()
         theirs.close()
         self._receive(None)
@@ -103,16 +105,19 @@ class Child:
 
     def close(self) -> None:
         """End the process; its memory is free when this returns."""
-        if self._process.is_alive():
+        if self._busy:  # left in the middle of a call, by an interrupt
+            self._process.kill()
+        elif self._process.is_alive():
             with contextlib.suppress(BrokenPipeError, OSError):  # it is ending already, which is what is asked for
                 self._connection.send((None, (), {}, False))
             self._process.join(timeout=10)
             if self._process.is_alive():
                 self._process.kill()
-                self._process.join()
+        self._process.join()
         self._connection.close()
 
     def _receive(self, on_done: OnDone | None) -> Any:
+        self._busy = True
         while True:
             try:
                 kind, value = self._connection.recv()
@@ -121,10 +126,11 @@ class Child:
             if kind == "progress":
                 if on_done is not None:
                     on_done(value)
-            elif kind == "error":
+                continue
+            self._busy = False
+            if kind == "error":
                 raise value
-            else:
-                return value
+            return value
 
     def _ended(self) -> StepFailed:
         self._process.join(timeout=10)

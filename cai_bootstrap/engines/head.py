@@ -15,6 +15,8 @@ from transformers import PreTrainedModel
 
 _TILE_ENTRIES = 2**20
 """4 MiB of fp32 logits."""
+_MIN_TILE = 1024
+"""Tokens: a product of fewer rows is slow."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def token_logprobs(model: PreTrainedModel, hidden: torch.Tensor, ids: torch.Tens
 def _tiles(model: PreTrainedModel, hidden: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
     """(first token, logits (tokens, rows)) for each tile; one tile on a GPU, where many small products are slow."""
     weight: torch.Tensor = model.get_output_embeddings().weight  # type: ignore[no-untyped-call]
-    size = max(_TILE_ENTRIES // len(hidden), 1024) if hidden.device.type == "cpu" else len(weight)
+    size = max(_TILE_ENTRIES // len(hidden), _MIN_TILE) if hidden.device.type == "cpu" else len(weight)
     columns = hidden.T.contiguous()
     for start in range(0, len(weight), size):
         # weight @ hiddenᵀ runs 1.3 to 1.5 times as fast as hidden @ weightᵀ at decoding's row counts.

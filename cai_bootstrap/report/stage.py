@@ -45,7 +45,7 @@ def print_outcome(config: Config, run: Run, outcome: Outcome, *, skipped: bool, 
         for step in (run.stage(stage) or {"steps": {}})["steps"]
         if (artifact := run.artifact(stage, step)) is not None
     }
-    minutes = {step: value for step, value in minutes.items() if value >= 0.05} | {"this call": seconds / 60}
+    minutes = {step: value for step, value in minutes.items() if value >= 0.05}
     gate = None if outcome.gate is None else GateResult.from_row(outcome.gate.json("gate.json"))
     report = tables.Report(
         base={arm: eval_records(artifact) for arm, artifact in outcome.base.items()},
@@ -54,6 +54,7 @@ def print_outcome(config: Config, run: Run, outcome: Outcome, *, skipped: bool, 
         artifacts=artifacts,
         next_command=next_command(run.root, run.name),
         minutes=minutes,
+        call_minutes=seconds / 60,
         warnings=warnings,
     )
     folder = run.folder / name

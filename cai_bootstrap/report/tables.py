@@ -35,7 +35,9 @@ class Report:
     """Names to places."""
     next_command: str
     minutes: Mapping[str, float]
-    """Steps to minutes."""
+    """Steps to minutes, as far back as they were made."""
+    call_minutes: float
+    """Of this call alone."""
     warnings: Sequence[str]
 
 
@@ -136,7 +138,8 @@ def _sections(report: Report) -> Iterator[_Section]:
     if report.minutes:
         spent = [[step, f"{value:.1f}"] for step, value in report.minutes.items()]
         total = ["together", f"{sum(report.minutes.values()):.1f}"]
-        yield _Section(title="Time", columns=["step", "minutes"], rows=[*spent, total])
+        this_call = f"this call took {report.call_minutes:.1f} minutes"
+        yield _Section(title="Time", columns=["step", "minutes"], rows=[*spent, total], lines=[this_call])
     # A warning may stand with the gate and with the run: show it once.
     lines = list(dict.fromkeys([*(report.gate.warnings if report.gate is not None else []), *report.warnings]))
     if lines:

@@ -17,7 +17,10 @@ from cai_bootstrap.store.run import Work, step
 _FORGED = re.compile(r"\b(?:Instruction|Response)\s*:|<[a-z_|/]+>|\[(?:INST|/INST)\]", re.IGNORECASE)
 
 
-_ONE_WORD = re.compile(r"\b(?:one|a|an) (?:\w+ )?word\b|\bname (?:of|one|an?)\b|^name\b|\bgive (?:one|a) word")
+_ONE_WORD = re.compile(
+    r"\b(?:one|a|an) (?:\w+ )?word\b|\bname (?:of|one|an?)\b|^name\b|\bgive (?:one|a) word|\badjective\b|\bexample of\b"
+)
+_EMPTY_WORDS = frozenset("i you it he she we they is are was its im".split())
 
 
 def unfit(completion: Completion, prompt: Prompt) -> str:
@@ -39,6 +42,8 @@ def unfit(completion: Completion, prompt: Prompt) -> str:
         return "refusal"
     if not answer_key(text, instruction) or (prompt.kind != "complete" and english.is_echo(text, instruction)):
         return "echo"
+    if prompt.kind != "answer" and set(english.words(text)) <= {*english.words(instruction), *_EMPTY_WORDS}:
+        return "says nothing of its own"  # an answer may be one of two that the question names
     return wrong_form(text, prompt)
 
 
@@ -66,7 +71,7 @@ def wrong_form(text: str, prompt: Prompt) -> str:
         return "not a sentence"
     if len(english.sentences(text)) > 2:
         return "more than was asked for"
-    named = re.search(r"\b(?:with the word|contains the word|uses the word|using the word) (\w+)", asked)
+    named = re.search(r"\b(?:with the word|contains the word|use the word|uses the word|using the word) \"?(\w+)", asked)
     if named and not english.find(english.words(named.group(1)), english.words(text)):
         return "does not use the word"
     topic = re.search(r"\babout (?:an? |the )?(?:\w+ )*?(\w+)\.$", asked)
@@ -80,7 +85,7 @@ def _mentions(word: str, text: str) -> bool:
     return any(other.startswith(stem) for other in english.words(text))
 
 
-@step(version=1)
+@step(version=2)
 def keep_best(work: Work, *, instructions: Artifact, candidates: Artifact, verdicts: Artifact) -> None:
     """`records.jsonl`: for each kept instruction its chosen answer, score and where both came from."""
     methods = {kind: SelectionMethod(name) for kind, name in work.settings["methods"].items()}

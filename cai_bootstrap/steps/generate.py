@@ -17,6 +17,8 @@ from cai_bootstrap.steps.prompts import parse_list
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
+_REFUSAL_LISTS = 40
+"""Lists continued at once: as a rule one round gives enough, and a wide batch costs little more than a narrow one."""
 T = TypeVar("T")
 MIN_REFUSALS = 50
 """Different refusals that the pairs draw from; a fixed phrase would be learnt instead of the habit."""
@@ -110,7 +112,7 @@ def draft_candidates(
     work.write_rows("records.jsonl", rows)
 
 
-@step(version=1)
+@step(version=2)
 def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artifact, refusals: list[str]) -> None:
     """What the pairs reject, from the model itself: zero-shot outputs, run-ons of the chosen answers, refusals.
 
@@ -175,7 +177,7 @@ def _refusals(engine: Engine, examples: Sequence[str], seed: int) -> list[dict[s
     rng = random.Random(seed)
     sampling = SamplingConfig(temperature=0.9, max_tokens=120)
     requests = []
-    for _ in range(12):
+    for _ in range(_REFUSAL_LISTS):
         order = rng.sample(list(examples), len(examples))
         requests.append(request(templates.refusal_list(order), sampling, rng.getrandbits(32), ("\n\n",)))
     rows = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,9 +24,17 @@ _NULL_INSTRUCTION = "Say something."
 Shots = dict[str, list[list[str]]]
 
 
+_CHOICE = re.compile(r"\b(\w+) or (?:an? |the )?(\w+)")
+
+
 def answer_key(text: str, instruction: str) -> frozenset[str]:
-    """What an answer says beyond its instruction: two answers with the same key agree. Empty for an echo."""
-    return frozenset(english.words(text)) - content_words(instruction) - {"is", "are", "it", "in", "of", "to", "answer"}
+    """What an answer says beyond its instruction: two answers with the same key agree. Empty for an echo.
+
+    The two things between which a question asks to choose («a fruit or a vegetable») are no echo.
+    """
+    options = {english.singular(word) for word in (_CHOICE.findall(english.plain(instruction)) or [()])[-1]}
+    said_by_it = content_words(instruction) - options
+    return frozenset(english.words(text)) - said_by_it - {"is", "are", "it", "in", "of", "to", "answer"}
 
 
 def agreement(text: str, others: Sequence[str], instruction: str) -> float:
@@ -65,7 +74,7 @@ def critic_margins(engine: Engine, items: Sequence[tuple[str, str, str, str]]) -
     return results
 
 
-@step(version=1)
+@step(version=2)
 def calibrate(
     work: Work, *, session: Session, model: Artifact, shots: Shots, kinds: list[list[Any]], principles: list[str]
 ) -> None:
@@ -161,7 +170,7 @@ def _kind(question: str, kinds: list[list[Any]]) -> str:
     return "answer"
 
 
-@step(version=1)
+@step(version=2)
 def judge_candidates(
     work: Work,
     *,

@@ -18,6 +18,7 @@ from cai_bootstrap import templates
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
 from cai_bootstrap.records import PreferencePair
+from cai_bootstrap.steps.duplicates import content_words
 from cai_bootstrap.steps.judge import answer_key
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.provenance import code_revision
@@ -100,6 +101,19 @@ def _refusal(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Nega
     return templates.response(rng.choice(list(sources.refusals))), True, "refusal sampled from the base model"
 
 
+def _echo(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Negative:
+    """A word of the instruction in place of an answer («Complete the pair: knife and» → «knife»), or the message itself."""
+    body = row["instruction"].partition(": ")[2] or row["instruction"]
+    if row["kind"] == "respond":
+        return templates.response(body), True, "the message itself"
+    said = set(english.words(row["text"]))
+    words = [word for word in re.findall(r"[A-Za-z]+|\d+", body) if content_words(word) and not said & set(english.words(word))]
+    if not words:
+        return _off_topic(row, sources, rng)
+    end = "." if row["text"].endswith(".") else ""
+    return templates.response(words[-1] + end), True, "a word of the instruction"
+
+
 NEGATIVES: dict[str, Callable[[dict[str, Any], _Sources, random.Random], Negative]] = {
     "zero_shot": _zero_shot,
     "off_topic": _off_topic,
@@ -107,10 +121,11 @@ NEGATIVES: dict[str, Callable[[dict[str, Any], _Sources, random.Random], Negativ
     "rambling": _rambling,
     "broken_format": _broken_format,
     "refusal": _refusal,
+    "echo": _echo,
 }
 
 
-@step(version=1)
+@step(version=2)
 def make_pairs(
     work: Work, *, model: Artifact, candidates: Artifact, kept: Artifact, rejected: Artifact, **earlier: Artifact
 ) -> None:
