@@ -60,7 +60,7 @@ def main() -> None:
         begin = time.perf_counter()
         scores = engine.choice_logprobs(prompts, templates.CHOICES)
         margins["cai_bootstrap"] = [a - b for a, b in scores]
-        return options.verdicts / (time.perf_counter() - begin)
+        return int(options.verdicts) / (time.perf_counter() - begin)
 
     def theirs(batch_size: int) -> float:
         begin, found = time.perf_counter(), []
@@ -72,7 +72,7 @@ def main() -> None:
             logprobs = torch.log_softmax(given.scores[0], dim=-1)[:, wanted]
             found += (logprobs[:, 0] - logprobs[:, 1]).tolist()
         margins["generate"] = found
-        return options.verdicts / (time.perf_counter() - begin)
+        return int(options.verdicts) / (time.perf_counter() - begin)
 
     trials = {size: theirs(size) for size in BATCHES}
     best = max(trials, key=lambda size: trials[size])

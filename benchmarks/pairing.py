@@ -18,7 +18,7 @@ def alternate(ways: Mapping[str, Callable[[], float]], num_runs: int, warm_up: b
     """Rates of each way, one per run, in turn and in alternating order. `warm_up` makes one uncounted round first."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(-1 if warm_up else 0, num_runs):
-        names = list(ways) if number % 2 == 0 else list(reversed(ways))
+        names = list(ways) if number % 2 == 0 else list(ways)[::-1]
         for name in names:
             rate = ways[name]()
             print(f"  {name}: {rate:.3f}/s{'' if number >= 0 else ' (warm-up)'}", file=sys.stderr, flush=True)

@@ -42,6 +42,7 @@ class Sources:
         folder = root / PACKAGE
         paths = {_module_name(path.relative_to(folder)): path for path in sorted(folder.rglob("*.py"))}
         self.modules = {name: _read(path, set(paths)) for name, path in paths.items()}
+        self._known: dict[tuple[str, str], tuple[str, list[tuple[str, str]]]] = {}
 
     def steps(self) -> dict[str, int]:
         """Every function marked with `@step`, as `module.function`, with its version."""
@@ -62,13 +63,19 @@ class Sources:
             key = f"{module}.{name}"
             if key in found or _is_outside(module):
                 continue
-            nodes = self.modules[module].definitions.get(name)
-            if nodes is None:
+            if name not in self.modules[module].definitions:
                 continue  # a name of a library, or a local one
-            found[key] = hashlib.sha256(json.dumps([_plain(node) for node in nodes]).encode()).hexdigest()[:16]
-            for node in nodes:
-                waiting += self._named(module, node)
+            found[key], named = self._follow(module, name)
+            waiting += named
         return found
+
+    def _follow(self, module: str, name: str) -> tuple[str, list[tuple[str, str]]]:
+        """A definition's digest, and the names that it uses."""
+        if (module, name) not in self._known:
+            nodes = self.modules[module].definitions[name]
+            digest = hashlib.sha256(json.dumps([_plain(node) for node in nodes]).encode()).hexdigest()[:16]
+            self._known[module, name] = digest, [used for node in nodes for used in self._named(module, node)]
+        return self._known[module, name]
 
     def _named(self, module: str, node: ast.stmt) -> Iterator[tuple[str, str]]:
         content = self.modules[module]

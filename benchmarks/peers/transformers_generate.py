@@ -16,7 +16,8 @@ class Generator:
     def __init__(self, model: Path, threads: int) -> None:
         torch.set_num_threads(threads)
         self.tokenizer = AutoTokenizer.from_pretrained(str(model), padding_side="left")
-        self.model = AutoModelForCausalLM.from_pretrained(str(model), dtype=torch.float32).eval()
+        self.model: Any = AutoModelForCausalLM.from_pretrained(str(model), dtype=torch.float32)
+        self.model.train(False)
 
     @torch.inference_mode()
     def run(self, prompts: list[str], max_tokens: int, stop: list[str], batch_size: int) -> tuple[list[str], float]:

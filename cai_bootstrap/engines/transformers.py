@@ -151,7 +151,7 @@ class TransformersEngine:
                 ]
                 or [states.new_zeros(0)]
             )
-            for index, part in zip(indices, picked.split([len(ids) for ids in own]), strict=True):
+            for index, part in zip(indices, torch.split(picked, [len(ids) for ids in own]), strict=True):
                 results[index] = (float(part.sum()), len(part))
         return [results[i] for i in range(len(pairs))]
 

@@ -1,0 +1,1 @@
+"""What a careful user would run instead."""

@@ -1,0 +1,68 @@
+"""What the tests of the data path share: a configuration, inputs, and records."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from cai_bootstrap.__main__ import compose_job
+from cai_bootstrap.config import Config
+from cai_bootstrap.evals import tasks
+from cai_bootstrap.records import Completion, FinishReason, Prompt
+from cai_bootstrap.stages.stage import load_seeds
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Run, Work, step
+
+KINDS = ("answer", "complete", "generate", "respond")
+SEEDS = load_seeds("explicit")
+# The scripted model continues every list in the same way, whatever its form.
+ONE_FORM = {
+    kind: {"any": [text for texts in forms.values() for text in texts]} for kind, forms in SEEDS["instructions"].items()
+}
+KNOWN = {question: answer for shots in SEEDS["shots"].values() for question, answer in shots}
+HELDOUT = [item.instruction for split in tasks.SPLITS for item in tasks.load_suite("explicit", split)]
+LEAK = next(text for text in HELDOUT if text.startswith("Which ") and 4 <= len(text.split()) <= 10)
+NO_QUESTION = "Look at the picture below."
+
+
+@functools.cache
+def configured(num_instructions: int = 40, min_pairs: int = 15) -> Config:
+    words = [f"stage.instructions.num_instructions={num_instructions}", f"stage.pairs.min_pairs={min_pairs}"]
+    return compose_job("explicit", ["preset=small", "stage.instructions.requests_per_shard=4", *words], "")
+
+
+INSTRUCTIONS = configured().stage.instructions
+
+
+@step(version=1)
+def give(work: Work, files: dict[str, Any]) -> None:
+    """An artifact with these files, as an earlier step would leave it."""
+    work.record_engine({"engine": "scripted"})
+    for name, content in files.items():
+        work.write_rows(name, content) if name.endswith(".jsonl") else work.write_json(name, content)
+
+
+def given(run: Run, name: str, **files: Any) -> Artifact:
+    named = {key.replace("__", "."): value for key, value in files.items()}
+    return run.step("explicit", name, give, settings={"sampling": {}}, values={"files": named}, seed=1)
+
+
+def some_model(run: Run) -> Artifact:
+    return given(run, "parent", model__json={})
+
+
+def completion(text: str, finish: FinishReason = "stop", *, prompt_id: str = "p", number: int = 0) -> Completion:
+    return Completion(
+        id=f"{prompt_id}-{number}",
+        prompt_id=prompt_id,
+        text=text,
+        finish=finish,
+        num_tokens=4,
+        logprob=-2.0,
+        rendered_prompt="shots",
+        seed=number,
+    )
+
+
+def prompt(kind: str, instruction: str, id_: str = "p") -> Prompt:
+    return Prompt(id=id_, kind=kind, instruction=instruction, source="shard 0, seed 1")

@@ -1,0 +1,107 @@
+"""The data path as one, with a scripted engine in place of a model, and killed anywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from data_path import (
+    HELDOUT,
+    KNOWN,
+    LEAK,
+    ONE_FORM,
+    SEEDS,
+    configured,
+    some_model,
+)
+from scripted import ScriptedEngine, ScriptedSession, answer_to
+
+from cai_bootstrap import stages
+from cai_bootstrap.evals import tasks
+from cai_bootstrap.pipeline import Outcome, bootstrap
+from cai_bootstrap.steps.evaluate import draw
+from cai_bootstrap.steps.pair import read_pairs
+from cai_bootstrap.store.run import Run
+
+# ---- evaluation
+
+
+def test_a_draw_keeps_the_proportions_and_the_order() -> None:
+    items = tasks.load_suite("explicit", "test")
+    assert draw(items, 0) == items == draw(items, len(items) + 1)
+    drawn = draw(items, 40)
+    assert drawn == draw(list(items), 40) == [item for item in items if item in drawn]
+    share = {kind: count * 40 / len(items) for kind, count in Counter(item.kind for item in items).items()}
+    found = Counter(item.kind for item in drawn)
+    assert all(abs(found[kind] - expected) <= 0.5 for kind, expected in share.items())
+    assert {item.kind for item in draw(items, 1)} == {item.kind for item in items}  # no kind is lost
+
+
+# ---- the whole path
+
+STEPS = ["instructions", "candidates", "calibration", "verdicts", "kept", "rejected", "pairs"]
+
+
+def all_pairs(root: Path, engine: ScriptedEngine) -> tuple[Run, Outcome]:
+    outcome = Outcome()
+    with Run(root, "r") as run:
+        base = some_model(run)
+        run.computed.clear()
+        run.reused.clear()
+        (root / "seeds.yaml").write_text(json.dumps({**SEEDS, "instructions": ONE_FORM}))
+        config = configured()
+        config = dataclasses.replace(config, stage=dataclasses.replace(config.stage, seeds=str(root / "seeds.yaml")))
+        bootstrap(run, ScriptedSession(engine), config, stages.load("explicit"), base, outcome, "pairs", 1)
+    return run, outcome
+
+
+def test_the_data_path_makes_pairs_once(tmp_path: Path) -> None:
+    run, first = all_pairs(tmp_path, ScriptedEngine(KNOWN, spoil=[LEAK]))
+    assert (run.computed, run.reused) == (STEPS, [])
+    assert first.pairs is not None
+    pairs = read_pairs(first.pairs)
+    assert len(pairs) >= 15
+    # The scripted model's right answer is the one that its samples agree on and that its instruction makes likely.
+    assert all(pair.chosen.strip() == answer_to(pair.instruction) for pair in pairs)
+    assert not {pair.instruction for pair in pairs} & {*HELDOUT, *KNOWN}
+    engine = ScriptedEngine(KNOWN)
+    run, again = all_pairs(tmp_path, engine)
+    assert (run.computed, run.reused) == ([], STEPS)
+    assert (engine.calls, engine.num_scored) == ([], 0)
+    assert again.pairs is not None
+    assert again.pairs.digest == first.pairs.digest
+
+
+def test_run_ons_come_for_every_nth_instruction_only(tmp_path: Path) -> None:
+    all_pairs(tmp_path, ScriptedEngine(KNOWN))
+    with Run(tmp_path, "r") as run:
+        kept, rejected = run.artifact("explicit", "kept"), run.artifact("explicit", "rejected")
+    assert kept is not None
+    assert rejected is not None
+    ids = [row["prompt_id"] for row in kept.rows()]
+    assert [row["prompt_id"] for row in rejected.rows("zero_shot.jsonl")] == ids
+    every = configured().stage.responses.run_on_every
+    assert [row["prompt_id"] for row in rejected.rows("run_on.jsonl")] == ids[::every]
+
+
+@pytest.mark.parametrize("call", range(0, 60, 7))
+def test_the_data_path_killed_anywhere_ends_the_same(tmp_path: Path, call: int, whole_pairs: bytes) -> None:
+    engine = ScriptedEngine(KNOWN, fail_at_call=call)
+    try:
+        all_pairs(tmp_path, engine)
+    except RuntimeError:
+        all_pairs(tmp_path, ScriptedEngine(KNOWN))
+    with Run(tmp_path, "r") as run:
+        made = run.artifact("explicit", "pairs")
+    assert made is not None
+    assert made.read("pairs.parquet") == whole_pairs
+
+
+@pytest.fixture(scope="module")
+def whole_pairs(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    outcome = all_pairs(tmp_path_factory.mktemp("whole"), ScriptedEngine(KNOWN))[1]
+    assert outcome.pairs is not None
+    return outcome.pairs.read("pairs.parquet")

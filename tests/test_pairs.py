@@ -1,0 +1,170 @@
+"""Preference pairs: negatives, the mix, what is taught, and the file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_path import (
+    KINDS,
+    completion,
+    configured,
+    given,
+    some_model,
+)
+from scripted import answer_to, instruction_of, invented
+
+from cai_bootstrap import templates
+from cai_bootstrap.config import to_dict
+from cai_bootstrap.errors import StepFailed
+from cai_bootstrap.evals import english
+from cai_bootstrap.steps.pair import make_pairs, read_pairs
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Run
+
+# ---- pairs
+
+REFUSALS = [f"I cannot help with the {invented(str(n))}." for n in range(50)]
+
+
+def kept_row(number: int, kind: str, text: str | None = None) -> dict[str, Any]:
+    instruction = instruction_of(kind, str(number))
+    return {
+        "prompt_id": f"p{number:03d}",
+        "kind": kind,
+        "instruction": instruction,
+        "text": text or answer_to(instruction),
+        "score": 1.0,
+        "selection": "agreement",
+        "completion_id": f"p{number:03d}-0",
+        "completion_logprob": -2.0,
+        "completion_seed": 7,
+        "rendered_prompt": "shots",
+        "scores": {"agreement": 1.0},
+        "principle": None,
+        "instruction_source": "shard 0, seed 1",
+    }
+
+
+def paired(run: Run, rows: list[dict[str, Any]], **changed: Any) -> Artifact:
+    settings = {**to_dict(configured().stage)["pairs"], **changed}
+    continued = [
+        completion(f" It goes on {row['prompt_id']}", "length" if n % 3 else "eos", prompt_id=row["prompt_id"]).to_row()
+        for n, row in enumerate(rows)
+    ]
+    files = {"zero_shot__jsonl": continued, "run_on__jsonl": continued[::4], "refusals__json": REFUSALS}
+    return run.step(
+        "explicit",
+        "pairs",
+        make_pairs,
+        settings=settings,
+        inputs={
+            "model": some_model(run),
+            "candidates": given(run, "c", records__jsonl=[]),
+            "kept": given(run, "k", records__jsonl=rows),
+            "rejected": given(run, "w", **files),
+        },
+        seed=1,
+    )
+
+
+ROWS = [kept_row(n, KINDS[n % 3]) for n in range(200)]
+
+
+def test_pairs_follow_the_mix_and_teach_an_end_only_where_one_is(tmp_path: Path) -> None:
+    with Run(tmp_path, "r") as run:
+        made = paired(run, ROWS)
+    pairs = read_pairs(made)
+    assert len(pairs) == 200
+    counts = Counter(pair.rejected_kind for pair in pairs)
+    mix = configured().stage.pairs.rejected_mix
+    assert set(counts) == set(mix)
+    for kind, share in mix.items():
+        assert abs(counts[kind] - share * 200) <= 2, counts
+    for pair in pairs:
+        assert pair.prompt == templates.cued(pair.instruction)
+        assert pair.chosen_eos
+        assert pair.chosen.startswith(" ")
+        assert pair.chosen.strip() != pair.rejected.strip()
+        if pair.rejected_kind == "refusal":
+            assert pair.rejected.strip() in REFUSALS
+        if pair.rejected_kind in ("zero_shot", "rambling"):
+            number = int(pair.provenance["prompt_id"][1:])
+            assert pair.rejected_eos == (number % 3 == 0)  # the others were cut off: no end is taught
+            assert pair.rejected.endswith(f"It goes on p{number:03d}")
+        else:
+            assert pair.rejected_eos
+    told = made.json("statistics.json")
+    assert told["num_pairs"] == 200
+    assert told["rejected_kinds"] == dict(counts)
+
+
+def test_an_echo_says_what_the_instruction_says(tmp_path: Path) -> None:
+    mix = {"echo": 1.0}
+    rows = [
+        kept_row(n, kind, text)
+        for n, (kind, text) in enumerate([("complete", "fork."), ("respond", "Well done!"), ("answer", "Honey")] * 6)
+    ]
+    with Run(tmp_path, "r") as run:
+        pairs = read_pairs(paired(run, rows, rejected_mix=mix, max_identical_chosen=1.0))
+    assert len(pairs) == 18
+    for pair in pairs:
+        said, asked = english.words(pair.rejected), english.words(pair.instruction)
+        assert set(said) <= set(asked)
+        assert pair.rejected_eos
+        assert pair.rejected.endswith(".") == (pair.kind == "complete" or pair.instruction.endswith("."))
+
+
+def test_a_wrong_number_replaces_a_number(tmp_path: Path) -> None:
+    rows = [kept_row(n, "answer", f"It is {n + 10}.") for n in range(40)]
+    with Run(tmp_path, "r") as run:
+        made = paired(run, rows, rejected_mix={"factual": 1.0}, max_identical_chosen=1.0)
+    for pair in read_pairs(made):
+        right, wrong = (int("".join(filter(str.isdigit, text))) for text in (pair.chosen, pair.rejected))
+        assert 0 < abs(right - wrong) <= 3
+
+
+def test_no_answer_is_chosen_too_often(tmp_path: Path) -> None:
+    rows = [kept_row(n, "answer", "Yes." if n % 2 else None) for n in range(100)]
+    with Run(tmp_path, "r") as run:
+        made = paired(run, rows, max_identical_chosen=0.05)
+    pairs = read_pairs(made)
+    common = Counter(pair.chosen for pair in pairs)[" Yes."]
+    assert 1 < common <= 0.05 * 100
+    reasons = Counter(row["reason"] for row in made.rows("dropped.jsonl"))
+    assert reasons["this answer is chosen often enough"] == 50 - common
+
+
+def test_too_few_pairs_fail(tmp_path: Path) -> None:
+    with Run(tmp_path, "r") as run, pytest.raises(StepFailed, match=r"20 pairs came, 21 are needed: raise stage\.instr"):
+        paired(run, ROWS[:20], min_pairs=21)
+
+
+def test_an_unknown_rejected_kind_fails(tmp_path: Path) -> None:
+    with Run(tmp_path, "r") as run, pytest.raises(StepFailed, match="'silly' is not known: write one of zero_shot"):
+        paired(run, ROWS, rejected_mix={"silly": 1.0})
+
+
+def test_pairs_are_the_same_bytes_twice_and_read_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Run(tmp_path / "one", "r") as run:
+        path = paired(run, ROWS).file("pairs.parquet")
+    with Run(tmp_path / "two", "r") as run:
+        assert paired(run, ROWS).read("pairs.parquet") == path.read_bytes()
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    import datasets
+    import pandas as pd
+
+    frame = pd.read_parquet(path)
+    data = datasets.load_dataset("parquet", data_files=str(path), cache_dir=str(tmp_path / "cache"))["train"]
+    wanted = (
+        "id kind instruction prompt chosen rejected chosen_eos rejected_eos rejected_kind score selection principle provenance"
+    )
+    assert list(frame.columns) == data.column_names == wanted.split()
+    assert len(frame) == data.num_rows == 200
+    assert frame.chosen_eos.dtype == bool
+    source = json.loads(frame.provenance[0])
+    assert source["template"] == templates.digest()
+    assert {"model", "sampling", "engine", "chosen_prompt", "chosen_seed", "rejected_source"} <= set(source)
