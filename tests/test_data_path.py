@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from data_path import (
     HELDOUT,
+    INSTRUCTIONS,
     KNOWN,
     LEAK,
     ONE_FORM,
@@ -22,6 +23,7 @@ from scripted import ScriptedEngine, ScriptedSession, answer_to
 from cai_bootstrap import stages
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.pipeline import Outcome, bootstrap
+from cai_bootstrap.steps.duplicates import DuplicateIndex
 from cai_bootstrap.steps.evaluate import draw
 from cai_bootstrap.steps.pair import read_pairs
 from cai_bootstrap.store.run import Run
@@ -45,7 +47,7 @@ def test_a_draw_keeps_the_proportions_and_the_order() -> None:
 STEPS = ["instructions", "candidates", "calibration", "verdicts", "kept", "rejected", "pairs"]
 
 
-def all_pairs(root: Path, engine: ScriptedEngine) -> tuple[Run, Outcome]:
+def all_pairs(root: Path, engine: ScriptedEngine, num_rounds: int = 1) -> tuple[Run, Outcome]:
     outcome = Outcome()
     with Run(root, "r") as run:
         base = some_model(run)
@@ -54,7 +56,8 @@ def all_pairs(root: Path, engine: ScriptedEngine) -> tuple[Run, Outcome]:
         (root / "seeds.yaml").write_text(json.dumps({**SEEDS, "instructions": ONE_FORM}))
         config = configured()
         config = dataclasses.replace(config, stage=dataclasses.replace(config.stage, seeds=str(root / "seeds.yaml")))
-        bootstrap(run, ScriptedSession(engine), config, stages.load("explicit"), base, outcome, "pairs", 1)
+        for number in range(1, num_rounds + 1):
+            bootstrap(run, ScriptedSession(engine), config, stages.load("explicit"), base, outcome, "pairs", number)
     return run, outcome
 
 
@@ -73,6 +76,21 @@ def test_the_data_path_makes_pairs_once(tmp_path: Path) -> None:
     assert (engine.calls, engine.num_scored) == ([], 0)
     assert again.pairs is not None
     assert again.pairs.digest == first.pairs.digest
+
+
+def test_a_second_round_adds_to_the_first(tmp_path: Path) -> None:
+    _, first = all_pairs(tmp_path, ScriptedEngine(KNOWN))
+    run, both = all_pairs(tmp_path, ScriptedEngine(KNOWN), num_rounds=2)
+    assert run.reused == STEPS
+    assert run.computed == [f"{name}-2" for name in STEPS]
+    assert first.pairs is not None
+    assert both.pairs is not None
+    earlier, pairs = read_pairs(first.pairs), read_pairs(both.pairs)
+    assert pairs[: len(earlier)] == earlier
+    assert len(pairs) >= 1.5 * len(earlier)
+    known = DuplicateIndex(INSTRUCTIONS.near_duplicate_similarity)
+    known.add(pair.instruction for pair in earlier)
+    assert [pair.instruction for pair in pairs[len(earlier) :] if known.find(pair.instruction)] == []
 
 
 def test_run_ons_come_for_every_nth_instruction_only(tmp_path: Path) -> None:
