@@ -191,7 +191,7 @@ from cai_bootstrap.engines.engine import GenerationRequest
 if __name__ == "__main__":
     arguments = dict(folder=Path(sys.argv[1]), device="cpu", dtype="float32", batch_size=1, threads=1)
     engine = ChildEngine(_transformers, arguments)
-    print(engine.description["pid"], flush=True)
+    print(engine.pid, flush=True)
     request = GenerationRequest(prompt="0. the sun", max_tokens=300)
     if sys.argv[2] == "idle":
         time.sleep(600)

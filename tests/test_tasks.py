@@ -95,7 +95,7 @@ LOOPS = (
 
 
 @pytest.mark.parametrize(
-    "item", [item for item in load_suite("explicit", "dev") if item.verifier not in ("reply", "member_of")][::9]
+    "item", [item for item in load_suite("explicit", "dev") if item.verifier not in ("reply", "member_of")][::27]
 )
 @pytest.mark.parametrize("output", LOOPS)
 @pytest.mark.parametrize("more", ["", "g.", "ster Paris.", "\n\nInstruction: x", "\nA dog ran home. Is it a dog?", "g " * 9])
