@@ -79,7 +79,7 @@ def _answers(engine: Engine) -> list[Any]:
         engine.generate(_requests(), seen.append),
         engine.choice_logprobs(PROMPTS, [" A", " B"], seen.append),
         engine.completion_logprobs([(prompt, " and sets") for prompt in PROMPTS], seen.append),
-        {key: value for key, value in engine.description.items() if key != "pid"},
+        engine.description,
         seen,
     ]
 
