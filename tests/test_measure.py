@@ -104,7 +104,7 @@ def test_doctor_without_a_model_says_what_prepares_it(tmp_path: Path) -> None:
 
 
 def test_doctor_audits_the_prepared_model_and_no_half_written_one(tmp_path: Path, tiny_model: Path) -> None:
-    base = tmp_path / "checkpoints" / "base"
+    base = tmp_path / "checkpoints" / "baseline"
     shutil.copytree(tiny_model, base / "base-0123456789abcdef" / "model")
     overrides = [
         "model=tiny-random",
@@ -120,5 +120,5 @@ def test_doctor_audits_the_prepared_model_and_no_half_written_one(tmp_path: Path
     assert "prompt audit" in text
     assert "passed" in text
     assert '"<bos>" "Instruction"' in text
-    (tmp_path / "checkpoints" / "base" / "base-0123456789abcdef" / "manifest.json").write_text('{"settings": {}}')
+    (tmp_path / "checkpoints" / "baseline" / "base-0123456789abcdef" / "manifest.json").write_text('{"settings": {}}')
     assert "not prepared here yet" in doctor(config, as_json=False)

@@ -138,7 +138,7 @@ def _model(config: Config, root: Path, measured: dict[str, Any]) -> dict[str, An
 def _prepared(root: Path, name: str) -> Path | None:
     """The newest complete base model of this name under the root; one without a manifest does not count."""
     found = []
-    for manifest in (root / "checkpoints" / "base").glob("base-*/manifest.json"):
+    for manifest in (root / "checkpoints" / "baseline").glob("base-*/manifest.json"):
         folder = manifest.parent
         if folder.suffix == ".partial" or not (folder / "model" / "config.json").is_file():
             continue
