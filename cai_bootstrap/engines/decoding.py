@@ -171,15 +171,15 @@ class Decoder:
 
         Leading white space is no place for a stop.
         """
-        asked = row.request.stop_when is not None and len(row.tokens) % _ASK_EVERY == 0
-        if not row.request.stop and not asked:
+        stop_when = row.request.stop_when if len(row.tokens) % _ASK_EVERY == 0 else None
+        if not row.request.stop and stop_when is None:
             return None
         text = self._text(row.tokens)
         lead = len(text) - len(text.lstrip())
         hits = [at for stop in row.request.stop if (at := text.find(stop, lead)) >= 0]
         if hits:
             return text[: min(hits)]
-        return text if asked and row.request.stop_when is not None and row.request.stop_when(text) else None
+        return text if stop_when is not None and stop_when(text) else None
 
     def _text(self, tokens: list[int]) -> str:
         text = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)

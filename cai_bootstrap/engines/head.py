@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -17,6 +18,13 @@ _TILE_ENTRIES = 2**20
 """4 MiB of fp32 logits."""
 _MIN_TILE = 1024
 """Tokens: a product of fewer rows is slow."""
+
+_UNSUPPORTED_SCALES = ("logits_scaling", "logit_scale", "lm_head_multiplier", "output_multiplier")
+
+
+def unsupported_scales(config: Any) -> list[str]:
+    """Names of a text configuration's factors on the logits, which neither decoding nor training applies."""
+    return [name for name in _UNSUPPORTED_SCALES if getattr(config, name, None) not in (None, 1.0)]
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from cai_bootstrap.engines import attention
 from cai_bootstrap.engines.decoding import Decoder, forward_prefix, pad, shared_prefix_length
 from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
-from cai_bootstrap.engines.head import token_logprobs
+from cai_bootstrap.engines.head import token_logprobs, unsupported_scales
 from cai_bootstrap.errors import UserError
 
-_UNSUPPORTED_SCALES = ("logits_scaling", "logit_scale", "lm_head_multiplier", "output_multiplier")
 _SCORE_TOKENS = 4096
 """Tokens scored in one forward pass; bounds the activations."""
 
@@ -61,7 +60,7 @@ class TransformersEngine:
         self.tokenizer = load_tokenizer(folder)
         self.model = load_model(folder, device=device, dtype=dtype, attention_name=attention.NAME)
         config = self.model.config.get_text_config()
-        scaled = [name for name in _UNSUPPORTED_SCALES if getattr(config, name, None) not in (None, 1.0)]
+        scaled = unsupported_scales(config)
         if scaled:
             raise UserError(
                 f"model type {config.model_type!r} scales its logits ({', '.join(scaled)}), which engine=transformers "

@@ -15,12 +15,12 @@ import torch
 from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
+from cai_bootstrap.engines.head import unsupported_scales
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.training import packing
 
 _LOGITS_PER_CHUNK = 2**25
 """128 MiB of fp32 logits at a time: enough rows for a fast matrix product."""
-_UNSUPPORTED_SCALES = ("logits_scaling", "logit_scale", "lm_head_multiplier", "output_multiplier")
 
 
 class _ResponseLogprobs(torch.autograd.Function):
@@ -82,7 +82,7 @@ def install(model: PreTrainedModel) -> None:
     `model` is the one inside the PEFT wrapper. Raises UserError for an output layer that this head cannot read.
     """
     config = model.config.get_text_config()
-    scaled = [name for name in _UNSUPPORTED_SCALES if getattr(config, name, None) not in (None, 1.0)]
+    scaled = unsupported_scales(config)
     recurrent = sorted(set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"})
     if scaled or recurrent or getattr(config, "output_router_logits", False):
         reason = ", ".join(scaled or recurrent) or "router losses"
