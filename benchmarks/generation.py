@@ -1,14 +1,16 @@
-"""Few-shot answers in fp32: this package's decoding loop against `transformers.generate` at its best batch size.
+"""Few-shot answers in fp32: this package's decoding loop against `transformers.generate` and vLLM at their best batch size.
 
-    python -m benchmarks.generation [--model DIR] [--prompts 128] [--runs 5]
+    python -m benchmarks.generation [--model DIR] [--prompts 128] [--runs 5] [--peers .venv-peers]
 
 The prompts are those of stage 1: sixteen committed shots, then an instruction that the base model wrote. Rates are finished
-responses per second, prefill included. Both must give the same texts.
+responses per second, prefill included. All must give the same texts. Without the peers' environment vLLM is left out, and
+the result says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -16,9 +18,12 @@ from typing import Any
 
 from benchmarks import limits, pairing
 from benchmarks.peers.transformers_generate import Generator
+from benchmarks.peers.vllm_client import VllmProcess
 
 DATA = Path(__file__).resolve().parent / "data" / "instructions.jsonl"
 BATCHES = (16, 32, 64)
+VLLM_BATCHES = (32, 64)
+"""Each one is a process of its own, and loads for a minute."""
 MAX_TOKENS = 32
 
 
@@ -28,6 +33,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=None, help="a model folder (default: the embedded base model)")
     parser.add_argument("--prompts", type=int, default=128)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--peers", type=Path, default=Path(".venv-peers"), help="the environment that peers/setup.sh made")
     options = parser.parse_args()
     from cai_bootstrap import templates
     from cai_bootstrap.engines.engine import GenerationRequest
@@ -57,10 +63,31 @@ def main() -> None:
         texts["generate"], seconds = peer.run(prompts, MAX_TOKENS, stop, batch_size)
         return len(prompts) / seconds
 
-    trials = {size: theirs(size) for size in BATCHES}
-    best = max(trials, key=lambda size: trials[size])
-    rates = pairing.alternate({"cai_bootstrap": ours, "generate": lambda: theirs(best)}, options.runs)
-    same = sum(one == other for one, other in zip(texts["cai_bootstrap"], texts["generate"], strict=True))
+    trials = {"generate": {size: theirs(size) for size in BATCHES}}
+    best = {"generate": max(BATCHES, key=lambda size: trials["generate"][size])}
+    ways = {"cai_bootstrap": ours, "generate": lambda: theirs(best["generate"])}
+    python = options.peers.absolute() / "bin" / "python"
+    with contextlib.ExitStack() as stack:
+        if python.exists():
+            ids = [engine.encode(prompt) for prompt in prompts]
+
+            def vllm(process: VllmProcess) -> float:
+                texts["vllm"], seconds = process.run(ids, MAX_TOKENS, stop)
+                return len(prompts) / seconds
+
+            trials["vllm"] = {}
+            for size in VLLM_BATCHES:
+                with VllmProcess(python, model, threads, size) as process:
+                    vllm(process)  # the first run warms up
+                    trials["vllm"][size] = vllm(process)
+            best["vllm"] = max(VLLM_BATCHES, key=lambda size: trials["vllm"][size])
+            chosen = stack.enter_context(VllmProcess(python, model, threads, best["vllm"]))
+            ways["vllm"] = lambda: vllm(chosen)
+        rates = pairing.alternate(ways, options.runs)
+    same = {
+        name: sum(one == other for one, other in zip(texts["cai_bootstrap"], found, strict=True))
+        for name, found in texts.items()
+    }
     pairing.save(
         "generation",
         {
@@ -70,8 +97,9 @@ def main() -> None:
             "peer_rate_by_batch": trials,
             "peer_batch": best,
             "rates": pairing.summary(rates),
-            "ratio": pairing.ratio(rates, "cai_bootstrap", "generate"),
+            "ratio": {name: pairing.ratio(rates, "cai_bootstrap", name) for name in best},
             "same_texts": same,
+            "left_out": [] if python.exists() else ["vllm"],
         },
     )
 

@@ -140,8 +140,7 @@ class ResponsesConfig:
     num_candidates: int
     sampling: SamplingConfig
     zero_shot: SamplingConfig
-    run_on_every: int
-    """Every n-th chosen answer is also continued past its end, for pairs that reject rambling."""
+    """For what pairs reject: the model's own outputs, and run-ons past a chosen answer's end."""
     shard_size: int
 
 

@@ -120,7 +120,7 @@ def bootstrap(
     candidates = step(
         f"candidates{suffix}",
         bind(stage.draft, **heavy),
-        settings={k: v for k, v in {**c["responses"], **sampled}.items() if k not in ("zero_shot", "run_on_every")},
+        settings={k: v for k, v in {**c["responses"], **sampled}.items() if k != "zero_shot"},
         inputs={"model": parent, "instructions": instructions},
         values={"shots": seeds["shots"]},
     )
@@ -161,7 +161,8 @@ def bootstrap(
     rejected = step(
         f"rejected{suffix}",
         bind(stage.write_rejected, **heavy),
-        settings={k: c["responses"][k] for k in ("zero_shot", "shard_size", "run_on_every")} | sampled,
+        settings={k: c["responses"][k] for k in ("zero_shot", "shard_size")}
+        | {"rejected_mix": c["pairs"]["rejected_mix"], **sampled},
         inputs={"model": parent, "kept": kept},
         values={"refusals": seeds["refusals"]},
     )

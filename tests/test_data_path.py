@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -93,16 +94,23 @@ def test_a_second_round_adds_to_the_first(tmp_path: Path) -> None:
     assert [pair.instruction for pair in pairs[len(earlier) :] if known.find(pair.instruction)] == []
 
 
-def test_run_ons_come_for_every_nth_instruction_only(tmp_path: Path) -> None:
-    all_pairs(tmp_path, ScriptedEngine(KNOWN))
+def test_only_as_many_rejected_outputs_are_written_as_the_mix_asks_for(tmp_path: Path) -> None:
+    outcome = all_pairs(tmp_path, ScriptedEngine(KNOWN))[1]
+    assert outcome.pairs is not None
+    pairs = read_pairs(outcome.pairs)
     with Run(tmp_path, "r") as run:
         kept, rejected = run.artifact("explicit", "kept"), run.artifact("explicit", "rejected")
     assert kept is not None
     assert rejected is not None
-    ids = [row["prompt_id"] for row in kept.rows()]
-    assert [row["prompt_id"] for row in rejected.rows("zero_shot.jsonl")] == ids
-    every = configured().stage.responses.run_on_every
-    assert [row["prompt_id"] for row in rejected.rows("run_on.jsonl")] == ids[::every]
+    ids = {row["prompt_id"] for row in kept.rows()}
+    mix = configured().stage.pairs.rejected_mix
+    for kind, file in (("zero_shot", "zero_shot.jsonl"), ("rambling", "run_on.jsonl")):
+        made = [row["prompt_id"] for row in rejected.rows(file)]
+        assert len(made) == len(set(made)) == math.ceil(mix[kind] * len(ids))
+        assert set(made) <= ids
+        used = {pair.provenance["prompt_id"] for pair in pairs if pair.rejected_kind == kind}
+        assert used <= set(made)
+        assert len(used) >= 0.8 * len(made)
 
 
 @pytest.mark.parametrize("call", range(0, 60, 7))

@@ -19,11 +19,12 @@ from transformers import (
     Gemma3TextConfig,
     LlamaConfig,
     PreTrainedConfig,
+    PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
 )
 
-from cai_bootstrap.engines import head
+from cai_bootstrap.engines import head, packed
 from cai_bootstrap.engines.decoding import _draw, shared_prefix_length
 from cai_bootstrap.engines.engine import GenerationRequest
 from cai_bootstrap.engines.transformers import TransformersEngine
@@ -71,6 +72,12 @@ class Plain:
 
 def _engine(folder: Path, batch_size: int = 8) -> TransformersEngine:
     return TransformersEngine(folder, device="cpu", dtype="float32", batch_size=batch_size, threads=1)
+
+
+@pytest.fixture(scope="module")
+def plain_model(tiny_model: Path) -> PreTrainedModel:
+    model: PreTrainedModel = Plain(tiny_model).model
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -258,27 +265,36 @@ def test_draws_have_the_right_distribution(temperature: float, top_k: int, top_p
         assert 0 <= _draw(values, request, edge) < kept
 
 
-@pytest.mark.parametrize("tile", [1, 7, 10**6])
+@pytest.mark.parametrize("is_packed", [True, False])
+@pytest.mark.parametrize("tile", [16, 48, 10**6])
 @pytest.mark.parametrize("num_kept", [1, 5, 64])
 @pytest.mark.parametrize("softcap", [None, 3.0])
 def test_any_tiling_of_the_vocabulary_gives_the_same(
-    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch, tile: int, num_kept: int, softcap: float | None
+    plain_model: PreTrainedModel,
+    monkeypatch: pytest.MonkeyPatch,
+    tile: int,
+    num_kept: int,
+    softcap: float | None,
+    is_packed: bool,
 ) -> None:
-    monkeypatch.setattr(head, "_MIN_TILE", tile)
-    monkeypatch.setattr(head, "_TILE_ENTRIES", 0)
-    monkeypatch.setattr(engine.model.config, "final_logit_softcapping", softcap, raising=False)
-    weight: torch.Tensor = engine.model.get_output_embeddings().weight  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(head, "_TILE_TOKENS", tile)
+    monkeypatch.setattr(plain_model.config, "final_logit_softcapping", softcap, raising=False)
+    if not is_packed:
+        monkeypatch.setattr(packed, "is_supported", lambda weight: False)
+    weight: torch.Tensor = plain_model.get_output_embeddings().weight  # type: ignore[no-untyped-call]
     hidden = torch.randn(6, weight.shape[1], generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         logits = hidden @ weight.T
         logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
-        scan = head.scan_head(engine.model, hidden, num_kept)
+        layer = head.OutputLayer(plain_model)
+        assert layer.is_packed == is_packed
+        scan = layer.scan(hidden, num_kept)
         values, ids = logits.topk(num_kept, dim=1)
         torch.testing.assert_close(scan.normaliser, logits.logsumexp(1))
         torch.testing.assert_close(scan.logits, values)
         assert torch.equal(scan.ids, ids)
         wanted = torch.tensor([[0, 3]]).expand(6, -1)
-        found = head.token_logprobs(engine.model, hidden, wanted)
+        found = layer.token_logprobs(hidden, wanted)
     torch.testing.assert_close(found, logits.log_softmax(1).gather(1, wanted))
 
 

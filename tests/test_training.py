@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from cai_bootstrap.config import EngineConfig, LoraConfig, Quantization, TrainConfig, TrainMethod, to_dict
 from cai_bootstrap.engines.session import Session
@@ -192,10 +193,13 @@ def test_an_unsound_batch_stops_training(tiny_model: Path, tmp_path: Path) -> No
 def test_head_gives_what_trl_gives(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trl.trainer.utils import add_fused_lm_head
 
+    from cai_bootstrap.engines import head as output_layer
+    from cai_bootstrap.engines.packed import PackedLinear
     from cai_bootstrap.training import head, packing
 
-    # Several chunks and a soft cap, so that both are tested.
-    monkeypatch.setattr(head, "_LOGITS_PER_CHUNK", 1)
+    # Several chunks, several tiles and a soft cap, so that all are tested.
+    monkeypatch.setattr(head, "_LOGITS_PER_TILE", 1)
+    monkeypatch.setattr(output_layer, "_TILE_TOKENS", 48)
     training = Training(**arguments(tiny_model, tmp_path))
     trainer = training.trainer
     base = trainer.model.get_base_model()
@@ -213,6 +217,13 @@ def test_head_gives_what_trl_gives(tiny_model: Path, tmp_path: Path, monkeypatch
     ):
         base.forward = type(base).forward.__get__(base)
         base.set_attn_implementation(attention)
+        if attention == "sdpa":  # TRL's side has plain layers as well
+            plain = dict(AutoModelForCausalLM.from_pretrained(str(tiny_model), dtype=torch.float32).named_modules())
+            packed = [part for part in base.named_modules() if isinstance(part[1], PackedLinear)]
+            assert len(packed) == 14
+            for name, _ in packed:
+                layer = plain[name.removesuffix(".base_layer")].requires_grad_(False)
+                base.get_submodule(name.rpartition(".")[0]).base_layer = layer
         install(base)
         trainer.model.zero_grad()
         trainer.model.train()

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cai_bootstrap.engines.attention import SlotCache
 from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
-from cai_bootstrap.engines.head import scan_head
+from cai_bootstrap.engines.head import OutputLayer
 from cai_bootstrap.records import FinishReason
 
 _MIN_PREFIX = 8
@@ -66,8 +66,11 @@ def pad(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> torch
 class Decoder:
     """Continues prompts (already token ids) with one model."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, eos_ids: frozenset[int]) -> None:
+    def __init__(
+        self, model: PreTrainedModel, head: OutputLayer, tokenizer: PreTrainedTokenizerBase, eos_ids: frozenset[int]
+    ) -> None:
         self.model = model
+        self.head = head
         self.tokenizer = tokenizer
         self.eos_ids = eos_ids
         self.num_layers = int(model.config.get_text_config().num_hidden_layers)
@@ -147,7 +150,7 @@ class Decoder:
 
     def _accept(self, rows: list[_Row], hidden: torch.Tensor) -> list[tuple[_Row, FinishReason, str]]:
         """Draw one token for each row; returns those that are finished with the reason and the text."""
-        scan = scan_head(self.model, hidden, max((r.request.top_k if r.request.temperature > 0 else 1) for r in rows))
+        scan = self.head.scan(hidden, max((r.request.top_k if r.request.temperature > 0 else 1) for r in rows))
         kept_logits, kept_ids = scan.logits.cpu().numpy().astype(np.float64), scan.ids.cpu().numpy()
         logprobs = (scan.logits - scan.normaliser[:, None]).cpu().numpy()
         finished: list[tuple[_Row, FinishReason, str]] = []

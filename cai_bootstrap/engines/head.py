@@ -1,8 +1,8 @@
 """The output layer, read in tiles of the vocabulary: likeliest tokens and log-probabilities without a table of logits.
 
 For a small model the table is most of a step's memory traffic: 64 rows of Gemma's 262,144 logits are 64 MiB, which would be
-written, transposed, and read again for the normaliser and for each choice. A tile stays in the cache, and is dropped when its
-largest entries and its share of the normaliser are taken.
+written, and read again for the normaliser and for each choice. A tile stays in the cache, and is dropped when its largest
+entries and its share of the normaliser are taken.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-_TILE_ENTRIES = 2**20
-"""4 MiB of fp32 logits."""
-_MIN_TILE = 1024
-"""Tokens: a product of fewer rows is slow."""
+from cai_bootstrap.engines import packed
+
+_TILE_TOKENS = 8192
+"""2 MiB of fp32 logits for 64 rows."""
 
 _UNSUPPORTED_SCALES = ("logits_scaling", "logit_scale", "lm_head_multiplier", "output_multiplier")
 
@@ -39,41 +39,74 @@ class Scan:
     """(rows, kept): their tokens."""
 
 
-def scan_head(model: PreTrainedModel, hidden: torch.Tensor, num_kept: int) -> Scan:
-    """Largest logits and normaliser of the next token after last hidden states (rows, hidden)."""
-    kept_logits, kept_ids, normalisers = [], [], []
-    for start, logits in _tiles(model, hidden):
-        if num_kept == 1:
-            largest, ids = (part[:, None] for part in logits.max(dim=0))
-        else:
-            largest, ids = torch.topk(logits.T.contiguous(), min(num_kept, len(logits)), dim=1)
-        kept_logits.append(largest)
-        kept_ids.append(ids + start)
-        top = largest[:, 0]
-        normalisers.append(top + (logits - top).exp_().sum(dim=0).log_())
-    found = torch.cat(kept_logits, dim=1)
-    logits, places = torch.topk(found, min(num_kept, found.shape[1]), dim=1)
-    ids = torch.cat(kept_ids, dim=1).gather(1, places)
-    return Scan(torch.stack(normalisers).logsumexp(dim=0), logits, ids)
+@dataclass(frozen=True)
+class _Tile:
+    """Output weights of the tokens from `start` on, plain (tokens, hidden) or packed, and packed the other way round."""
+
+    start: int
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    is_packed: bool
+    transposed: torch.Tensor | None
 
 
-def token_logprobs(model: PreTrainedModel, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities of tokens `ids` (rows, n) after last hidden states (rows, hidden): (rows, n) in fp32."""
-    weight: torch.Tensor = model.get_output_embeddings().weight  # type: ignore[no-untyped-call]
-    logits = _capped(model, torch.einsum("rh,rnh->rn", hidden, weight[ids]).float())
-    return logits - scan_head(model, hidden, 1).normaliser[:, None]
+class OutputLayer:
+    """A model's frozen output layer; the weights are packed a second time where that is faster (see `packed`)."""
 
+    def __init__(self, model: PreTrainedModel, *, differentiable: bool = False) -> None:
+        """`differentiable` makes ready for `pull` as well."""
+        head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        self.weight: torch.Tensor = head.weight.detach()
+        self.bias: torch.Tensor | None = None if getattr(head, "bias", None) is None else head.bias.detach()
+        self.softcap: float | None = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+        self.is_packed = packed.is_supported(self.weight)
+        self._tiles: list[_Tile] = []
+        # One tile on a GPU, where many small products are slow.
+        self.tile_tokens = size = _TILE_TOKENS if self.weight.device.type == "cpu" else len(self.weight)
+        for start in range(0, len(self.weight), size):
+            part, bias = self.weight[start : start + size], None if self.bias is None else self.bias[start : start + size]
+            transposed = packed.pack(part.T) if self.is_packed and differentiable else None
+            self._tiles.append(_Tile(start, packed.pack(part) if self.is_packed else part, bias, self.is_packed, transposed))
 
-def _tiles(model: PreTrainedModel, hidden: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
-    """(first token, logits (tokens, rows)) for each tile; one tile on a GPU, where many small products are slow."""
-    weight: torch.Tensor = model.get_output_embeddings().weight  # type: ignore[no-untyped-call]
-    size = max(_TILE_ENTRIES // len(hidden), _MIN_TILE) if hidden.device.type == "cpu" else len(weight)
-    columns = hidden.T.contiguous()
-    for start in range(0, len(weight), size):
-        # weight @ hiddenᵀ runs 1.3 to 1.5 times as fast as hidden @ weightᵀ at decoding's row counts.
-        yield start, _capped(model, (weight[start : start + size] @ columns).float())
+    def tiles(self, hidden: torch.Tensor) -> Iterator[tuple[_Tile, torch.Tensor]]:
+        """(tile, logits (rows, its tokens) in fp32, soft-capped where the model does that) after last hidden states."""
+        for tile in self._tiles:
+            if tile.is_packed:
+                logits = packed.multiply(hidden, tile.weight, tile.bias)
+            else:
+                logits = torch.nn.functional.linear(hidden, tile.weight, tile.bias).float()
+            yield tile, logits if not self.softcap else torch.tanh_(logits / self.softcap).mul_(self.softcap)
 
+    @staticmethod
+    def pull(tile: _Tile, weights: torch.Tensor) -> torch.Tensor:
+        """weights (rows, tokens of the tile) @ its output weights: (rows, hidden)."""
+        if tile.is_packed:
+            assert tile.transposed is not None, "made without differentiable=True"
+            return packed.multiply(weights, tile.transposed)
+        return weights.to(tile.weight.dtype) @ tile.weight
 
-def _capped(model: PreTrainedModel, logits: torch.Tensor) -> torch.Tensor:
-    softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    return logits if not softcap else torch.tanh(logits / softcap) * softcap
+    def scan(self, hidden: torch.Tensor, num_kept: int) -> Scan:
+        """Largest logits and normaliser of the next token after last hidden states (rows, hidden)."""
+        kept_logits, kept_ids, normalisers = [], [], []
+        for tile, logits in self.tiles(hidden):
+            if num_kept == 1:
+                largest, ids = logits.max(dim=1, keepdim=True)
+            else:
+                largest, ids = torch.topk(logits, min(num_kept, logits.shape[1]), dim=1)
+            kept_logits.append(largest)
+            kept_ids.append(ids + tile.start)
+            top = largest[:, :1]
+            normalisers.append(top[:, 0] + logits.sub_(top).exp_().sum(dim=1).log_())
+        found = torch.cat(kept_logits, dim=1)
+        logits, places = torch.topk(found, min(num_kept, found.shape[1]), dim=1)
+        ids = torch.cat(kept_ids, dim=1).gather(1, places)
+        return Scan(torch.stack(normalisers).logsumexp(dim=0), logits, ids)
+
+    def token_logprobs(self, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities of tokens `ids` (rows, n) after last hidden states (rows, hidden): (rows, n) in fp32."""
+        logits = torch.einsum("rh,rnh->rn", hidden, self.weight[ids]).float()
+        if self.bias is not None:
+            logits = logits + self.bias[ids]
+        if self.softcap:
+            logits = torch.tanh(logits / self.softcap) * self.softcap
+        return logits - self.scan(hidden, 1).normaliser[:, None]

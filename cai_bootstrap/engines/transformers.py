@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from cai_bootstrap.engines import attention
 from cai_bootstrap.engines.decoding import Decoder, forward_prefix, pad, shared_prefix_length
 from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
-from cai_bootstrap.engines.head import token_logprobs, unsupported_scales
+from cai_bootstrap.engines.head import OutputLayer, unsupported_scales
+from cai_bootstrap.engines.packed import pack_layers
 from cai_bootstrap.errors import UserError
 
 _SCORE_TOKENS = 4096
@@ -68,7 +69,11 @@ class TransformersEngine:
             )
         self.batch_size = batch_size
         self.context = int(config.max_position_embeddings)
-        self.decoder = Decoder(self.model, self.tokenizer, eos_token_ids(self.model, self.tokenizer))
+        self.model.requires_grad_(False)
+        self.head = OutputLayer(self.model)
+        output_embeddings = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        self.num_packed = pack_layers(self.model, output_embeddings, differentiable=False) + self.head.is_packed
+        self.decoder = Decoder(self.model, self.head, self.tokenizer, eos_token_ids(self.model, self.tokenizer))
         self.dtype = dtype
 
     @property
@@ -83,6 +88,7 @@ class TransformersEngine:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "cpu": torch.backends.cpu.get_cpu_capability(),
+            "num_packed_layers": self.num_packed,
         }
 
     def encode(self, text: str) -> list[int]:
@@ -122,7 +128,7 @@ class TransformersEngine:
             self._fits(len(ids), prompt)
         for indices, hidden, lengths in self._forward(sequences, on_done):
             last = hidden[torch.arange(len(indices), device=hidden.device), lengths - 1]
-            logprobs = token_logprobs(self.model, last, wanted.expand(len(last), -1))
+            logprobs = self.head.token_logprobs(last, wanted.expand(len(last), -1))
             for index, row in zip(indices, logprobs.tolist(), strict=True):
                 results[index] = tuple(row)
         return [results[i] for i in range(len(prompts))]
@@ -145,7 +151,7 @@ class TransformersEngine:
             # All rows of the batch in one pass over the vocabulary, in parts that bound its memory.
             picked = torch.cat(
                 [
-                    token_logprobs(self.model, states[at : at + _HEAD_ROWS], labels[at : at + _HEAD_ROWS, None])[:, 0]
+                    self.head.token_logprobs(states[at : at + _HEAD_ROWS], labels[at : at + _HEAD_ROWS, None])[:, 0]
                     for at in range(0, len(states), _HEAD_ROWS)
                 ]
                 or [states.new_zeros(0)]
@@ -156,7 +162,7 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Drop the model."""
-        del self.model, self.decoder
+        del self.model, self.head, self.decoder
 
     def _encode_prompt(self, text: str) -> list[int]:
         ids = self.encode(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -112,32 +113,34 @@ def draft_candidates(
     work.write_rows("records.jsonl", rows)
 
 
-@step(version=2)
+@step(version=3)
 def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artifact, refusals: list[str]) -> None:
     """What the pairs reject, from the model itself: zero-shot outputs, run-ons of the chosen answers, refusals.
 
-    Writes `zero_shot.jsonl` and `run_on.jsonl` (Completions, prompt_id an instruction) and `refusals.json`. Run-ons come
-    for every `run_on_every`-th instruction only: few pairs need one.
+    Writes `zero_shot.jsonl` and `run_on.jsonl` (Completions, prompt_id an instruction) and `refusals.json`. Only as many
+    instructions get either as the shares of `rejected_mix` ask for.
     Raises StepFailed when fewer than 50 different refusals come.
     """
-    rows = kept.rows()
+    rows, mix = kept.rows(), work.settings["rejected_mix"]
+    order = random.Random(work.seed).sample(rows, len(rows))
+    habitual = order[: math.ceil(mix.get("zero_shot", 0) * len(rows))]
+    rambling = order[len(rows) - math.ceil(mix.get("rambling", 0) * len(rows)) :]
     sampling = SamplingConfig(**work.settings["zero_shot"])
     size = int(work.settings["shard_size"])
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
     num_shards = -(-len(rows) // size)
-    rambling = rows[:: work.settings["run_on_every"]]
     zero_shot: list[dict[str, Any]] = []
     run_on: list[dict[str, Any]] = []
-    with work.progress.task("rejected answers", len(rows) + len(rambling)) as task:
-        for index, part in chunks(rows, size):
+    with work.progress.task("rejected answers", len(habitual) + len(rambling)) as task:
+        for index, part in chunks(habitual, size):
             prompts = [(row["prompt_id"], templates.cued(row["instruction"])) for row in part]
             zero_shot += work.shard(index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
-            task.update(min((index + 1) * size, len(rows)))
+            task.update(min((index + 1) * size, len(habitual)))
         for index, part in chunks(rambling, size):
             prompts = [(row["prompt_id"], templates.cued(row["instruction"]) + templates.response(row["text"])) for row in part]
             run_on += work.shard(num_shards + index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
-            task.update(len(rows) + min((index + 1) * size, len(rambling)))
+            task.update(len(habitual) + min((index + 1) * size, len(rambling)))
     found: dict[str, None] = {}
     with work.progress.task("refusals", MIN_REFUSALS) as task:
         for index in range(2 * num_shards, 2 * num_shards + _MAX_REFUSAL_SHARDS):

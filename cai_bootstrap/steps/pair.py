@@ -125,7 +125,7 @@ NEGATIVES: dict[str, Callable[[dict[str, Any], _Sources, random.Random], Negativ
 }
 
 
-@step(version=2)
+@step(version=3)
 def make_pairs(
     work: Work, *, model: Artifact, candidates: Artifact, kept: Artifact, rejected: Artifact, **earlier: Artifact
 ) -> None:
@@ -144,7 +144,8 @@ def make_pairs(
         refusals=rejected.json("refusals.json"),
     )
     rows, dropped = _cap_identical(sources.rows, settings["max_identical_chosen"])
-    kinds = _assign(rows, settings["rejected_mix"], set(sources.run_on), rng)
+    made = {"zero_shot": set(sources.zero_shot), "rambling": set(sources.run_on)}
+    kinds = _assign(rows, settings["rejected_mix"], made, rng)
     constant = {
         "model": model.digest,
         "template": templates.digest(),
@@ -266,14 +267,15 @@ def _cap_identical(rows: Sequence[dict[str, Any]], share: float) -> tuple[list[d
     return [row for row in rows if row["prompt_id"] in kept_ids], dropped
 
 
-def _assign(rows: Sequence[dict[str, Any]], mix: dict[str, float], with_run_on: set[str], rng: random.Random) -> list[str]:
-    """A rejected kind for each row, in the shares of `mix`: wrong facts for rows that state one, run-ons where one is."""
+def _assign(rows: Sequence[dict[str, Any]], mix: dict[str, float], made: dict[str, set[str]], rng: random.Random) -> list[str]:
+    """A rejected kind for each row, in the shares of `mix`: wrong facts for rows that state one, and what the model itself
+    was asked to write (`made`: instructions by kind) where it did."""
     unknown = [kind for kind in mix if kind not in NEGATIVES]
     if unknown:
         raise StepFailed(f"rejected kind {unknown[0]!r} is not known: write one of {', '.join(NEGATIVES)}")
     kinds: list[str | None] = [None] * len(rows)
     fitting = {
-        "rambling": [i for i, row in enumerate(rows) if row["prompt_id"] in with_run_on],
+        **{kind: [i for i, row in enumerate(rows) if row["prompt_id"] in ids] for kind, ids in made.items()},
         "factual": [i for i, row in enumerate(rows) if row["kind"] in ("answer", "complete")],
     }
     for kind, places in fitting.items():

@@ -15,65 +15,74 @@ import torch
 from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
-from cai_bootstrap.engines.head import unsupported_scales
+from cai_bootstrap.engines.head import OutputLayer, unsupported_scales
+from cai_bootstrap.engines.packed import pack_layers
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.training import packing
 
-_LOGITS_PER_CHUNK = 2**25
-"""128 MiB of fp32 logits at a time: enough rows for a fast matrix product."""
+_LOGITS_PER_TILE = 2**22
+"""16 MiB of fp32 logits at a time: enough rows for a fast matrix product, and still in the cache."""
 
 
 class _ResponseLogprobs(torch.autograd.Function):
     """log softmax(W h)[label] per row, differentiable in h only: the output layer is frozen.
 
-    d log p / d h = Wᵀ (onehot(label) − softmax(W h)), times 1 − tanh² with soft-capped logits.
+    d log p / d h = Wᵀ (onehot(label) − softmax(W h)), times 1 − tanh² with soft-capped logits. Sums over the vocabulary are
+    taken tile by tile under a running maximum (Milakov and Gimelshein 2018, arXiv:1805.02867).
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        labels: torch.Tensor,
-        softcap: float | None,
-        keep_gradient: bool,
+        ctx: Any, hidden: torch.Tensor, head: OutputLayer, labels: torch.Tensor, keep_gradient: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Per row: log-probability, entropy in nats, mean logit, whether the label has the largest logit."""
-        rows = max(16, _LOGITS_PER_CHUNK // weight.shape[0])
-        gradient = torch.empty_like(hidden) if keep_gradient else hidden.new_empty(0)
-        parts = []
-        for start in range(0, len(hidden), rows):
-            part, wanted = hidden[start : start + rows], labels[start : start + rows, None]
-            logits = torch.nn.functional.linear(part, weight, bias).float()
-            if softcap is not None:
-                logits = softcap * torch.tanh(logits / softcap)
-            largest, own = logits.amax(-1, keepdim=True), logits.gather(1, wanted)
-            weights = (logits - largest).exp_()
-            total = weights.sum(-1, keepdim=True)
-            normaliser = largest + total.log()
-            entropy = (normaliser - torch.linalg.vecdot(weights, logits)[:, None] / total)[:, 0]
-            parts.append(((own - normaliser)[:, 0], entropy, logits.mean(-1), (own >= largest)[:, 0]))
-            if keep_gradient:
-                # Normalised after the product: rows of `hidden` size instead of the vocabulary's.
-                slope: Any = 1.0
-                if softcap is not None:
-                    weights *= 1 - (logits / softcap) ** 2
-                    slope = 1 - (own / softcap) ** 2
-                pulled = (weights.to(weight.dtype) @ weight) / total
-                gradient[start : start + rows] = (slope * weight[wanted[:, 0]] - pulled).to(gradient.dtype)
-        ctx.save_for_backward(gradient)
+        size = max(16, _LOGITS_PER_TILE // head.tile_tokens)
+        parts = [
+            _scan_labels(head, hidden[start : start + size], labels[start : start + size], keep_gradient)
+            for start in range(0, len(hidden), size)
+        ]
         if not parts:
             empty = hidden.new_zeros(0, dtype=torch.float32)
+            ctx.save_for_backward(torch.empty_like(hidden))
             return empty, empty.clone(), empty.clone(), empty.bool()
-        logprobs, entropies, means, tops = (torch.cat(column) for column in zip(*parts, strict=True))
+        logprobs, entropies, means, tops, gradient = (torch.cat(column) for column in zip(*parts, strict=True))
+        ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(entropies, means, tops)
         return logprobs, entropies, means, tops
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return (grads[0][:, None] * gradient).to(gradient.dtype), None, None, None, None, None
+        return (grads[0][:, None] * gradient).to(gradient.dtype), None, None, None
+
+
+def _scan_labels(
+    head: OutputLayer, hidden: torch.Tensor, labels: torch.Tensor, keep_gradient: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`_ResponseLogprobs.forward`'s four results for some rows, and d log p / d h (empty unless it is to be kept)."""
+    largest = hidden.new_full((len(hidden), 1), float("-inf"), dtype=torch.float32)
+    own, total, dot, mean = (torch.zeros_like(largest) for _ in range(4))
+    pulled: Any = 0.0
+    for tile, logits in head.tiles(hidden):
+        place = labels[:, None] - tile.start
+        here = (place >= 0) & (place < logits.shape[1])
+        own = torch.where(here, logits.gather(1, place.clamp(0, logits.shape[1] - 1)), own)
+        mean += logits.sum(1, keepdim=True) / len(head.weight)
+        before, largest = largest, torch.maximum(largest, logits.amax(1, keepdim=True))
+        shrink = (before - largest).exp_()
+        weights = (logits - largest).exp_()
+        total = total * shrink + weights.sum(1, keepdim=True)
+        dot = dot * shrink + torch.linalg.vecdot(weights, logits)[:, None]
+        if keep_gradient:
+            if head.softcap:
+                weights *= 1 - (logits / head.softcap) ** 2
+            pulled = pulled * shrink + head.pull(tile, weights)
+    normaliser = largest + total.log()
+    gradient = hidden.new_empty(0)
+    if keep_gradient:
+        slope: Any = 1 - (own / head.softcap) ** 2 if head.softcap else 1.0
+        gradient = (slope * head.weight[labels] - pulled / total).to(hidden.dtype)
+    return (own - normaliser)[:, 0], (normaliser - dot / total)[:, 0], mean[:, 0], (own >= largest)[:, 0], gradient
 
 
 def install(model: PreTrainedModel) -> None:
@@ -87,7 +96,11 @@ def install(model: PreTrainedModel) -> None:
     if scaled or recurrent or getattr(config, "output_router_logits", False):
         reason = ", ".join(scaled or recurrent) or "router losses"
         raise UserError(f"model type {config.model_type!r} cannot be trained here ({reason}): use another")
-    softcap = getattr(config, "final_logit_softcapping", None)
+    output = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if not output.weight.is_floating_point() or output.weight.requires_grad:
+        raise UserError("the output layer is quantized or trained: leave it out of train.lora.target_modules")
+    head = OutputLayer(model, differentiable=True)
+    pack_layers(model, output, differentiable=True)
     plain = type(model).forward
 
     @functools.wraps(plain)
@@ -96,9 +109,6 @@ def install(model: PreTrainedModel) -> None:
     ) -> Any:
         if not fused_lm_head:
             return plain(self, input_ids, attention_mask, labels=labels, **kwargs)
-        head = self.get_output_embeddings()
-        if not head.weight.is_floating_point() or head.weight.requires_grad:
-            raise UserError("the output layer is quantized or trained: leave it out of train.lora.target_modules")
         packed = packing.pack(input_ids, attention_mask, labels)
         output = self.base_model(
             input_ids=packed.input_ids, position_ids=packed.position_ids, use_cache=False, packed_pairs=packed
@@ -107,12 +117,7 @@ def install(model: PreTrainedModel) -> None:
         wanted = labels[:, 1:]
         mask = wanted != -100
         fields = _ResponseLogprobs.apply(  # type: ignore[no-untyped-call]
-            rows.to(head.weight.dtype),
-            head.weight,
-            head.bias,
-            wanted[mask],
-            softcap,
-            torch.is_grad_enabled() and rows.requires_grad,
+            rows.to(head.weight.dtype), head, wanted[mask], torch.is_grad_enabled() and rows.requires_grad
         )
         logprobs, entropy, mean_logits, is_top1 = (x.new_zeros(mask.shape).masked_scatter(mask, x) for x in fields)
         return FusedCausalLMOutput(
