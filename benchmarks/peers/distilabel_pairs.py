@@ -1,9 +1,10 @@
 """Preference data with distilabel (1.5), as a careful user would set it up on a CPU; in the peers' environment.
 
-    .venv-peers/bin/python benchmarks/peers/distilabel_pairs.py MODEL THREADS BATCH REQUESTS.json ANSWERS.json
+    .venv-peers/bin/python benchmarks/peers/distilabel_pairs.py MODEL THREADS ROWS REQUESTS.json ANSWERS.json
 
 REQUESTS maps names to {"prompts", "num_generations", "max_tokens", "stop", "temperature", "top_k", "top_p"}. distilabel's own
-TransformersLLM gives its pipeline one prompt at a time: here it has a batch size, left padding, fp32 and string stops.
+TransformersLLM gives its pipeline one prompt at a time: here ROWS sequences run at once, with left padding, fp32 and string
+stops.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class BatchedLLM(TransformersLLM):  # type: ignore[misc]
 
 def main() -> None:
     """Write the answers: {name: [[texts of one prompt]]}."""
-    model, threads, batch_size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    model, threads, num_rows = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     wanted = json.loads(Path(sys.argv[4]).read_text())
     answers = {}
     for name, request in wanted.items():
@@ -53,7 +54,7 @@ def main() -> None:
                 llm=BatchedLLM(
                     model=model,
                     torch_dtype="float32",
-                    batch_size=batch_size,
+                    batch_size=max(1, num_rows // request["num_generations"]),
                     threads=threads,
                     stop=request["stop"],
                     generation_kwargs={

@@ -9,7 +9,7 @@ from typing import Any
 
 import datasets
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -33,8 +33,11 @@ class _Clock(TrainerCallback):
             self.losses.append(logs["loss"])
 
 
-def train(model: Path, rows: list[dict[str, Any]], config: dict[str, Any], threads: int) -> dict[str, Any]:
-    """Seconds of the reference pass and of training, and the losses. `config` is a TrainConfig as dict."""
+def train(
+    model: Path, rows: list[dict[str, Any]], config: dict[str, Any], threads: int, adapter: Path | None = None
+) -> dict[str, Any]:
+    """Seconds of the reference pass and of training, and the losses. `config` is a TrainConfig as dict; the adapter is saved
+    in the folder `adapter`, where one is given."""
     torch.set_num_threads(threads)
     tokenizer = AutoTokenizer.from_pretrained(str(model))
     # BOS as text, since TRL adds none to plain strings; EOS is added by TRL to both sides.
@@ -78,9 +81,20 @@ def train(model: Path, rows: list[dict[str, Any]], config: dict[str, Any], threa
         )
         built = time.perf_counter()
         trainer.train()
+    if adapter is not None:
+        trainer.save_model(str(adapter))
     return {
         "build_s": built - begin,
         "before_s": clock.begin - built,
         "train_s": clock.end - clock.begin,
         "losses": clock.losses,
     }
+
+
+def merge(model: Path, adapter: Path, target: Path, threads: int) -> None:
+    """The adapter merged by PEFT, saved with its tokenizer."""
+    torch.set_num_threads(threads)
+    base = AutoModelForCausalLM.from_pretrained(str(model), dtype=torch.float32)
+    merged: Any = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
+    merged.save_pretrained(str(target))
+    AutoTokenizer.from_pretrained(str(model)).save_pretrained(str(target))
