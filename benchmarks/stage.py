@@ -56,12 +56,12 @@ def train(model: Path, rows: list[dict[str, Any]], config: dict[str, Any], threa
     )  # fmt: skip
 
 
-def merge(model: Path, adapter: Path, target: Path, prompts: list[str], num_tokens: int, threads: int) -> None:
+def merge(model: Path, adapter: Path, target: Path, prompts: list[str], threads: int) -> None:
     """This package's merged model, with its certificate."""
     from cai_bootstrap.training.merging import merge as run
 
     run(
-        model_folder=model, adapter_folder=adapter, target_folder=target, prompts=prompts, num_tokens=num_tokens,
+        model_folder=model, adapter_folder=adapter, target_folder=target, prompts=prompts, num_tokens=32,
         device="cpu", dtype="float32", threads=threads,
     )  # fmt: skip
 
@@ -103,7 +103,7 @@ def main() -> None:
     model, threads = options.model or limits.base_model(), usable_cores()
     rows = [json.loads(line) for line in DATA.read_text().splitlines()][: options.pairs]
     job = compose_job("explicit", [], "")
-    config, num_tokens = to_dict(job.train), job.merge.num_tokens
+    config = to_dict(job.train)
     instructions = [row["instruction"] for row in rows]
     prompts = [row["prompt"] for row in rows][: job.merge.num_prompts]
     parts: dict[str, list[dict[str, float]]] = {"cai_bootstrap": [], "assembled": []}
@@ -125,9 +125,7 @@ def main() -> None:
                 {
                     "write": lambda: isolated.call(write_answers, model, instructions, threads),
                     "train": lambda: isolated.call(train, model, rows, config, threads, adapter),
-                    "merge": lambda: isolated.call(
-                        merge, model, adapter / "finished", merged, prompts, num_tokens, threads
-                    ),
+                    "merge": lambda: isolated.call(merge, model, adapter / "finished", merged, prompts, num_tokens, threads),
                 },
             )
 

@@ -35,6 +35,7 @@ class SlotCache:
         self.positions = torch.empty(0, 0, dtype=torch.long)
         self.visible = 0
         self.fresh = True
+        self._unseen: dict[tuple[int, int | None], torch.Tensor] = {}
 
     def reserve(self, num_slots: int, capacity: int) -> None:
         """Make room for rows; what rows held before is dropped, the prefix stays."""
@@ -52,7 +53,20 @@ class SlotCache:
         offsets = starts[:, None] + torch.arange(width, device=starts.device)
         self.positions = offsets + self.prefix_length
         self.visible = int(offsets.max()) + 1
+        self._unseen.clear()
         return self.positions
+
+    def unseen(self, num_keys: int, window: int | None) -> torch.Tensor:
+        """Which of the first `num_keys` keys (prefix, then own) a query may not look at, bool (rows, 1, 1, width, keys);
+        `window` is a sliding window in tokens. Made once a forward pass, since most layers ask for the same."""
+        if (num_keys, window) not in self._unseen:
+            keys = torch.arange(num_keys, device=self.positions.device)
+            queries = self.positions[:, None, None, :, None]
+            unseen = keys > queries
+            if window is not None:
+                unseen = unseen | (keys <= queries - window)
+            self._unseen[num_keys, window] = unseen
+        return self._unseen[num_keys, window]
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Store (rows, kv heads, width, dim) at the announced place; returns all own keys and values of these rows."""
@@ -112,12 +126,8 @@ def attend(
     scores = scores * scaling
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
-    key_positions = torch.arange(length + own_keys.shape[2], device=query.device)
-    query_positions = slot_cache.positions[:, None, None, :, None]
-    hidden = key_positions > query_positions
-    if sliding_window is not None:
-        hidden = hidden | (key_positions <= query_positions - sliding_window)
-    scores = scores.view(rows, kv_heads, group, width, -1).masked_fill(hidden, float("-inf"))
+    unseen = slot_cache.unseen(length + own_keys.shape[2], sliding_window)
+    scores = scores.view(rows, kv_heads, group, width, -1).masked_fill_(unseen, float("-inf"))
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype).view(rows, kv_heads, group * width, -1)
     output = torch.matmul(weights[..., length:], own_values)
     if prefix is not None:

@@ -48,7 +48,7 @@ def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     return frozenset(i for i in [*ids, tokenizer.eos_token_id] if isinstance(i, int))
 
 
-_HEAD_ROWS = 256
+_HEAD_ROWS = 128
 """Rows in one pass over the vocabulary: the product is at full speed, and a tile still fits the cache."""
 
 
