@@ -61,7 +61,7 @@ def merge(model: Path, adapter: Path, target: Path, prompts: list[str], threads:
     from cai_bootstrap.training.merging import merge as run
 
     run(
-        model_folder=model, adapter_folder=adapter, target_folder=target, prompts=prompts, num_tokens=32,
+        model_folder=model, adapter_folder=adapter, target_folder=target, prompts=prompts, num_tokens=16,
         device="cpu", dtype="float32", threads=threads,
     )  # fmt: skip
 
@@ -125,7 +125,7 @@ def main() -> None:
                 {
                     "write": lambda: isolated.call(write_answers, model, instructions, threads),
                     "train": lambda: isolated.call(train, model, rows, config, threads, adapter),
-                    "merge": lambda: isolated.call(merge, model, adapter / "finished", merged, prompts, num_tokens, threads),
+                    "merge": lambda: isolated.call(merge, model, adapter / "finished", merged, prompts, threads),
                 },
             )
 
