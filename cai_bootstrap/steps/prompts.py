@@ -6,7 +6,6 @@ with: of 126 instructions of one kind 87 began «Write a sentence» and two aske
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 import random
@@ -78,6 +77,8 @@ class _Pool:
     kept: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     openings: Counter[str] = field(default_factory=Counter)
     topics: Counter[str] = field(default_factory=Counter)
+    shard: int = -1
+    """The last one whose instructions were kept while it was made."""
 
     def wanted(self, kind: str) -> int:
         return round(self.config.num_instructions * self.config.kind_shares[kind])
@@ -179,7 +180,7 @@ def parse_list(text: str, first_number: int) -> list[str]:
     return entries
 
 
-@step(version=2)
+@step(version=3)
 def make_instructions(
     work: Work,
     *,
@@ -212,9 +213,10 @@ def make_instructions(
         index = 0
         while not pool.complete():
             made = work.shard(index, lambda seed, n=index: _one_shard(seed, engine.generate, config, pool, n))  # type: ignore[misc]
-            for row in made:
-                if not row["reason"]:
-                    pool.keep(row["kind"], row["form"], row["instruction"])
+            if pool.shard != index:  # read back from the journal
+                for row in made:
+                    if not row["reason"]:
+                        pool.keep(row["kind"], row["form"], row["instruction"])
             rows += made
             useful = [row for row in made if not row["reason"].startswith("enough")]
             yields.append(sum(not row["reason"] for row in useful) / max(1, len(useful)))
@@ -244,6 +246,7 @@ def make_instructions(
 
 
 def _one_shard(seed: int, generate: Any, config: InstructionsConfig, pool: _Pool, shard: int) -> list[dict[str, Any]]:
+    """The shard's rows, kept or dropped; `pool` has taken in what is kept."""
     rng = random.Random(seed)
     forms = [(kind, form) for kind in config.kind_shares for form in pool.seeds[kind]]
     # A kind is asked for as much of it is missing, its forms by what each may still have.
@@ -256,20 +259,15 @@ def _one_shard(seed: int, generate: Any, config: InstructionsConfig, pool: _Pool
         _request(rng, kind, config, pool.seeds[kind][form], pool.kept.get(kind, {}).get(form, [])) for kind, form in asked
     ]
     rows: list[dict[str, Any]] = []
-    local = _Pool(config, pool.heldout, DuplicateIndex(config.near_duplicate_similarity), pool.seeds)
-    local.kept = copy.deepcopy(pool.kept)
-    local.openings, local.topics = Counter(pool.openings), Counter(pool.topics)
     for (kind, asked_form), request, generation in zip(asked, requests, generate(requests), strict=True):
         entries = parse_list(generation.text, _NUM_EXAMPLES + 1)
         if generation.finish == "length":
             entries = entries[:-1]
         for text in entries:
             form = pool.form_of(kind, text, asked_form)
-            reason = local.reason_to_drop(kind, form, text)
-            if not reason and (found := pool.seen.find(text)):
-                reason = f"duplicate ({found})"
+            reason = pool.reason_to_drop(kind, form, text)
             if not reason:
-                local.keep(kind, form, text)
+                pool.keep(kind, form, text)
             rows.append(
                 {
                     "kind": kind,
@@ -281,6 +279,7 @@ def _one_shard(seed: int, generate: Any, config: InstructionsConfig, pool: _Pool
                     "seed": request.seed,
                 }
             )
+    pool.shard = shard
     return rows
 
 

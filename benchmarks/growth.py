@@ -1,0 +1,77 @@
+"""Time and memory of the data path as it grows, with the tests' scripted engine in place of a model.
+
+    PYTHONPATH=tests python -m benchmarks.growth [--sizes 1000 2000 4000 8000 16000]
+
+What a model would take is not in it: what is left must grow with the number of pairs and no faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import isolated, pairing
+
+_INSTRUCTIONS_PER_PAIR = 1.2
+"""The scripted model's answers are kept less often than asked for."""
+
+
+def make(num_pairs: int) -> dict[str, Any]:
+    """Pairs, seconds by step, and how much memory the process held at most, before and after."""
+    from data_path import KNOWN, ONE_FORM, SEEDS, some_model
+    from scripted import ScriptedEngine, ScriptedSession
+
+    from cai_bootstrap import stages
+    from cai_bootstrap.__main__ import compose_job
+    from cai_bootstrap.pipeline import Outcome, bootstrap
+    from cai_bootstrap.store.run import Run
+
+    words = [
+        f"stage.instructions.num_instructions={round(num_pairs * _INSTRUCTIONS_PER_PAIR)}",
+        f"stage.pairs.min_pairs={num_pairs // 2}",
+    ]
+    config = compose_job("explicit", words, "")
+    with tempfile.TemporaryDirectory() as folder:
+        seeds = Path(folder, "seeds.yaml")
+        seeds.write_text(json.dumps({**SEEDS, "instructions": ONE_FORM}))
+        config = dataclasses.replace(config, stage=dataclasses.replace(config.stage, seeds=str(seeds)))
+        outcome = Outcome()
+        with Run(Path(folder), "growth") as run:
+            base = some_model(run)
+            before, begin = _memory_mib(), time.perf_counter()
+            bootstrap(run, ScriptedSession(ScriptedEngine(KNOWN)), config, stages.load("explicit"), base, outcome, "pairs", 1)
+            seconds = time.perf_counter() - begin
+            assert outcome.pairs is not None
+            made = int(outcome.pairs.json("statistics.json")["num_pairs"])
+            steps = {name: run.artifact("explicit", name) for name in run.computed}
+        by_step = {name: artifact.manifest["seconds"] for name, artifact in steps.items() if artifact is not None}
+    return {
+        "num_pairs": made,
+        "seconds": seconds,
+        "ms_per_pair": 1000 * seconds / made,
+        "mib_before": before,
+        "mib_at_most": _memory_mib(),
+        "seconds_by_step": by_step,
+    }
+
+
+def _memory_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Measure, save, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 2000, 4000, 8000, 16000])
+    sizes = parser.parse_args().sizes
+    pairing.save("growth", {"by_size": [isolated.call(make, size) for size in sizes]})
+
+
+if __name__ == "__main__":
+    main()
