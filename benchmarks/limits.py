@@ -6,8 +6,10 @@ Decoding a batch of n rows reads every weight once and does 2·n operations with
 
 from __future__ import annotations
 
+import functools
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 _SHAPES = ((256, 640, 2048), (256, 2048, 640), (64, 640, 16384))
@@ -42,21 +44,30 @@ def weights(model: Path) -> tuple[int, int]:
 
 
 def matrix_gflops(threads: int, seconds: float = 1.5) -> float:
-    """1e9 fp32 operations per second in matrix products of these shapes: the best of many, all threads."""
+    """1e9 fp32 operations per second in matrix products of these shapes, all threads: the best of many, plain or packed."""
     import torch
 
+    from cai_bootstrap.engines import packed
+
     torch.set_num_threads(threads)
+
+    def taken(product: Callable[[], torch.Tensor]) -> float:
+        product()
+        count, begin = 0, time.perf_counter()
+        while time.perf_counter() - begin < seconds / 18:
+            product()
+            count += 1
+        return (time.perf_counter() - begin) / count
+
     best = float("inf")
     for _ in range(3):
         total, work = 0.0, 0.0
         for rows, inner, outer in _SHAPES:
-            left, right = torch.randn(rows, inner), torch.randn(inner, outer)
-            left @ right
-            count, begin = 0, time.perf_counter()
-            while time.perf_counter() - begin < seconds / 9:
-                left @ right
-                count += 1
-            total += (time.perf_counter() - begin) / count
+            left, weight = torch.randn(rows, inner), torch.randn(outer, inner)
+            ways = [functools.partial(torch.nn.functional.linear, left, weight)]
+            if packed.is_supported(weight):
+                ways.append(functools.partial(packed.multiply, left, packed.pack(weight)))
+            total += min(map(taken, ways))
             work += 2 * rows * inner * outer
         best = min(best, total / work)
     return 1e-9 / best
