@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +28,8 @@ DATA = Path(__file__).resolve().parent / "data" / "pairs.jsonl"
 PEER = Path(__file__).resolve().parent / "peers" / "distilabel_pairs.py"
 _PEER_ROWS = 64
 """Rows in a peer's forward pass: `generate`'s best batch (see generation.py)."""
+_PEER_LIMIT_S = 900
+"""Some three times what its answers take."""
 
 
 def write_answers(model: Path, instructions: list[str], threads: int) -> int:
@@ -85,6 +90,17 @@ def peer_requests(instructions: list[str]) -> dict[str, dict[str, Any]]:
     }
 
 
+def _run_peer(command: list[str]) -> None:
+    """Run it; raises TimeoutExpired when it hangs, which distilabel did once after its last step, its processes idle."""
+    peer = subprocess.Popen(command, start_new_session=True)
+    try:
+        if code := peer.wait(_PEER_LIMIT_S):
+            raise subprocess.CalledProcessError(code, command)
+    except BaseException:
+        os.killpg(peer.pid, signal.SIGKILL)
+        raise
+
+
 def main() -> None:
     """Measure, save, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -106,6 +122,7 @@ def main() -> None:
     config = to_dict(job.train)
     instructions = [row["instruction"] for row in rows]
     prompts = [row["prompt"] for row in rows][: job.merge.num_prompts]
+    hangs: list[int] = []
     parts: dict[str, list[dict[str, float]]] = {"cai_bootstrap": [], "assembled": []}
 
     def timed(name: str, steps: dict[str, Callable[[], Any]]) -> float:
@@ -115,6 +132,7 @@ def main() -> None:
             call()
             seconds[step] = time.perf_counter() - begin
         parts[name].append(seconds)
+        print(f"  {name}: {seconds}", file=sys.stderr, flush=True)
         return 1 / sum(seconds.values())
 
     def ours() -> float:
@@ -138,7 +156,7 @@ def main() -> None:
             rate = timed(
                 "assembled",
                 {
-                    "write": lambda: subprocess.run(command, check=True),
+                    "write": lambda: _run_peer(command),
                     "train": lambda: isolated.call(trl_dpo.train, model, rows, config, threads, adapter),
                     "merge": lambda: isolated.call(trl_dpo.merge, model, adapter, merged, threads),
                 },
@@ -147,13 +165,21 @@ def main() -> None:
             assert [len(written[name]) for name in ("fewshot", "zero_shot")] == [2 * len(rows), len(rows)]
             return rate
 
-    rates = pairing.alternate({"cai_bootstrap": ours, "assembled": theirs}, options.runs, False)
+    def theirs_again() -> float:
+        try:
+            return theirs()
+        except subprocess.TimeoutExpired:
+            hangs.append(1)  # a run that hung is no measurement of anything
+            return theirs()
+
+    rates = pairing.alternate({"cai_bootstrap": ours, "assembled": theirs_again}, options.runs, False)
     pairing.save(
         "stage",
         {
             "unit": "stages/s",
             "num_pairs": len(rows),
             "num_runs": options.runs,
+            "num_hangs_of_the_peer": len(hangs),
             "rates": pairing.summary(rates),
             "ratio": pairing.ratio(rates, "cai_bootstrap", "assembled"),
             "seconds_by_part": parts,

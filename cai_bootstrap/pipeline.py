@@ -19,7 +19,7 @@ from cai_bootstrap.stages.stage import Stage, load_seeds
 from cai_bootstrap.steps import decide
 from cai_bootstrap.steps.base import audit_model, prepare_base
 from cai_bootstrap.steps.evaluate import score_outputs, write_outputs
-from cai_bootstrap.steps.pair import read_pairs
+from cai_bootstrap.steps.pair import iter_pairs
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run, read_run
 
@@ -107,7 +107,7 @@ def bootstrap(
     suites = [tasks.load_suite(name, split) for name in tasks.SUITE_SHA256 for split in tasks.SPLITS]
     heldout = [item.instruction for suite in suites for item in suite]
     earlier = outcome.pairs
-    previous = [pair.instruction for pair in read_pairs(earlier)] if earlier is not None and is_made(earlier) else []
+    previous = [pair.instruction for pair in iter_pairs(earlier)] if earlier is not None and is_made(earlier) else []
     principles = constitution.load().in_order()
 
     instructions = step(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from pathlib import Path
 
 from cai_bootstrap.config import EngineConfig
@@ -65,7 +65,7 @@ class ScriptedEngine:
         self.fail_at_call = fail_at_call
         self.stubborn = stubborn
         self.useless = useless
-        self.calls: list[list[GenerationRequest]] = []
+        self.calls: MutableSequence[list[GenerationRequest]] = []
         self.num_scored = 0
 
     @property

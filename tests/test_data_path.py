@@ -26,7 +26,7 @@ from cai_bootstrap.evals import tasks
 from cai_bootstrap.pipeline import Outcome, bootstrap
 from cai_bootstrap.steps.duplicates import DuplicateIndex
 from cai_bootstrap.steps.evaluate import draw
-from cai_bootstrap.steps.pair import read_pairs
+from cai_bootstrap.steps.pair import iter_pairs
 from cai_bootstrap.store.run import Run
 
 # ---- evaluation
@@ -66,7 +66,7 @@ def test_the_data_path_makes_pairs_once(tmp_path: Path) -> None:
     run, first = all_pairs(tmp_path, ScriptedEngine(KNOWN, spoil=[LEAK]))
     assert (run.computed, run.reused) == (STEPS, [])
     assert first.pairs is not None
-    pairs = read_pairs(first.pairs)
+    pairs = list(iter_pairs(first.pairs))
     assert len(pairs) >= 15
     # The scripted model's right answer is the one that its samples agree on and that its instruction makes likely.
     assert all(pair.chosen.strip() == answer_to(pair.instruction) for pair in pairs)
@@ -86,7 +86,7 @@ def test_a_second_round_adds_to_the_first(tmp_path: Path) -> None:
     assert run.computed == [f"{name}-2" for name in STEPS]
     assert first.pairs is not None
     assert both.pairs is not None
-    earlier, pairs = read_pairs(first.pairs), read_pairs(both.pairs)
+    earlier, pairs = list(iter_pairs(first.pairs)), list(iter_pairs(both.pairs))
     assert pairs[: len(earlier)] == earlier
     assert len(pairs) >= 1.5 * len(earlier)
     known = DuplicateIndex(INSTRUCTIONS.near_duplicate_similarity)
@@ -97,7 +97,7 @@ def test_a_second_round_adds_to_the_first(tmp_path: Path) -> None:
 def test_only_as_many_rejected_outputs_are_written_as_the_mix_asks_for(tmp_path: Path) -> None:
     outcome = all_pairs(tmp_path, ScriptedEngine(KNOWN))[1]
     assert outcome.pairs is not None
-    pairs = read_pairs(outcome.pairs)
+    pairs = list(iter_pairs(outcome.pairs))
     with Run(tmp_path, "r") as run:
         kept, rejected = run.artifact("explicit", "kept"), run.artifact("explicit", "rejected")
     assert kept is not None

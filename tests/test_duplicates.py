@@ -7,15 +7,19 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cai_bootstrap.evals import english
 from cai_bootstrap.steps.duplicates import DuplicateIndex, content_words, shingles
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 THRESHOLD = 0.7
+NAMES = "fox owl lake moon bread piano winter castle".split()
 KEPT = (
     "What is the capital of Kenya?",
     "Complete: The early bird catches the",
@@ -115,25 +119,49 @@ def test_every_held_out_item_is_found_again_in_another_coat(heldout: list[str]) 
 
 
 def test_the_index_finds_what_comparing_every_pair_finds(heldout: list[str]) -> None:
-    """MinHash banding is a shortcut: at this threshold it may lose next to nothing of what a full comparison gives."""
+    """The prefix filter is a shortcut that loses nothing of what a full comparison gives."""
     texts = list(dict.fromkeys(heldout))
     variants = [" ".join(word for i, word in enumerate(text.split()) if i != len(text) % 7) for text in texts]
     index = DuplicateIndex(THRESHOLD)
     index.add(texts)
     sets, exact = [shingles(text) for text in texts], {english.plain(text) for text in texts}
-    near = missed = 0
+    near = 0
     for variant in variants:
         if english.plain(variant) in exact:
             continue
         grams = shingles(variant)
         truth = any(len(grams & other) / len(grams | other) >= THRESHOLD for other in sets)
-        found = index.find(variant)
-        # What it calls near is near: the candidates are compared exactly.
-        assert truth or found != "near", variant
+        assert (index.find(variant) == "near") == truth, variant
         near += truth
-        missed += truth and found != "near"
     assert near > 100
-    assert missed <= near * 0.01
+
+
+@given(
+    texts=st.lists(st.lists(st.sampled_from(NAMES), min_size=1, max_size=9).map(" ".join), min_size=1, max_size=25),
+    threshold=st.sampled_from([0.2, 0.3, 1 / 3, 0.5, 0.6, 0.7, 0.75, 0.8, 1.0]),
+)
+@settings(max_examples=300, deadline=None)
+def test_near_is_what_every_comparison_says_at_any_threshold(texts: list[str], threshold: float) -> None:
+    *kept, asked = texts
+    index = DuplicateIndex(threshold)
+    index.add(kept)
+    grams, sets = shingles(asked), [shingles(text) for text in kept]
+    near = any(len(grams & other) / len(grams | other) >= threshold for other in sets)
+    if asked in kept:
+        assert index.find(asked) == "exact"
+    else:
+        assert (index.find(asked) == "near") == near
+
+
+def test_the_index_is_compact() -> None:
+    """About 0.6 kB a text, so that a million of them fit beside everything else."""
+    texts = [f"{a} {b} {c} {d} {a}{d}" for a, b, c, d in itertools.product(NAMES, repeat=4)]
+    tracemalloc.start()
+    index = DuplicateIndex(THRESHOLD)
+    index.add(texts)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held / len(texts) < 900
 
 
 def test_shingles_leave_the_frame_out_and_fold_plurals() -> None:

@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from data_path import (
     KINDS,
@@ -21,7 +23,7 @@ from cai_bootstrap import templates
 from cai_bootstrap.config import to_dict
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
-from cai_bootstrap.steps.pair import make_pairs, read_pairs
+from cai_bootstrap.steps.pair import iter_pairs, make_pairs
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
 
@@ -77,7 +79,7 @@ ROWS = [kept_row(n, KINDS[n % 3]) for n in range(200)]
 def test_pairs_follow_the_mix_and_teach_an_end_only_where_one_is(tmp_path: Path) -> None:
     with Run(tmp_path, "r") as run:
         made = paired(run, ROWS)
-    pairs = read_pairs(made)
+    pairs = list(iter_pairs(made))
     assert len(pairs) == 200
     counts = Counter(pair.rejected_kind for pair in pairs)
     mix = configured().stage.pairs.rejected_mix
@@ -109,7 +111,7 @@ def test_an_echo_says_what_the_instruction_says(tmp_path: Path) -> None:
         for n, (kind, text) in enumerate([("complete", "fork."), ("respond", "Well done!"), ("answer", "Honey")] * 6)
     ]
     with Run(tmp_path, "r") as run:
-        pairs = read_pairs(paired(run, rows, rejected_mix=mix, max_identical_chosen=1.0))
+        pairs = list(iter_pairs(paired(run, rows, rejected_mix=mix, max_identical_chosen=1.0)))
     assert len(pairs) == 18
     for pair in pairs:
         said, asked = english.words(pair.rejected), english.words(pair.instruction)
@@ -122,7 +124,7 @@ def test_a_wrong_number_replaces_a_number(tmp_path: Path) -> None:
     rows = [kept_row(n, "answer", f"It is {n + 10}.") for n in range(40)]
     with Run(tmp_path, "r") as run:
         made = paired(run, rows, rejected_mix={"factual": 1.0}, max_identical_chosen=1.0)
-    for pair in read_pairs(made):
+    for pair in list(iter_pairs(made)):
         right, wrong = (int("".join(filter(str.isdigit, text))) for text in (pair.chosen, pair.rejected))
         assert 0 < abs(right - wrong) <= 3
 
@@ -131,11 +133,22 @@ def test_no_answer_is_chosen_too_often(tmp_path: Path) -> None:
     rows = [kept_row(n, "answer", "Yes." if n % 2 else None) for n in range(100)]
     with Run(tmp_path, "r") as run:
         made = paired(run, rows, max_identical_chosen=0.05)
-    pairs = read_pairs(made)
+    pairs = list(iter_pairs(made))
     common = Counter(pair.chosen for pair in pairs)[" Yes."]
     assert 1 < common <= 0.05 * 100
     reasons = Counter(row["reason"] for row in made.rows("dropped.jsonl"))
     assert reasons["this answer is chosen often enough"] == 50 - common
+
+
+def test_a_file_of_several_row_groups_reads_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Run(tmp_path / "a", "r") as run:
+        whole = paired(run, ROWS)
+    monkeypatch.setattr("cai_bootstrap.steps.pair._ROW_GROUP", 33)
+    with Run(tmp_path / "b", "r") as run:
+        parts = paired(run, ROWS)
+    assert pq.ParquetFile(parts.file("pairs.parquet")).num_row_groups == 7
+    assert list(iter_pairs(parts)) == list(iter_pairs(whole))
+    assert len(pd.read_parquet(parts.file("pairs.parquet"))) == 200
 
 
 def test_too_few_pairs_fail(tmp_path: Path) -> None:
@@ -155,7 +168,6 @@ def test_pairs_are_the_same_bytes_twice_and_read_in_one_line(tmp_path: Path, mon
         assert paired(run, ROWS).read("pairs.parquet") == path.read_bytes()
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     import datasets
-    import pandas as pd
 
     frame = pd.read_parquet(path)
     data = datasets.load_dataset("parquet", data_files=str(path), cache_dir=str(tmp_path / "cache"))["train"]

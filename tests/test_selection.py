@@ -25,7 +25,7 @@ from cai_bootstrap import stages
 from cai_bootstrap.config import SelectionMethod, to_dict
 from cai_bootstrap.errors import JudgeError, StepFailed
 from cai_bootstrap.pipeline import bind
-from cai_bootstrap.records import Verdict
+from cai_bootstrap.records import Completion, Prompt, Verdict
 from cai_bootstrap.steps.filter import keep_best, unfit
 from cai_bootstrap.steps.judge import agreement, answer_key, calibrate, critic_margins, relevance
 from cai_bootstrap.store.artifacts import Artifact
@@ -161,6 +161,39 @@ def test_an_answer_cut_at_the_limit_is_unfit() -> None:
     assert unfit(cut, prompt("answer", "What do bees make?")) == "cut at the token limit"
 
 
+def judged(run: Run, prompts: list[Prompt], found: list[Completion], scores: list[Verdict]) -> Artifact:
+    return run.step(
+        "explicit",
+        "kept",
+        keep_best,
+        settings={"methods": {"answer": "agreement"}, "min_scores": {"agreement": 0.5}},
+        inputs={
+            "instructions": given(run, "i", records__jsonl=[one.to_row() for one in prompts]),
+            "candidates": given(run, "c", records__jsonl=[one.to_row() for one in found]),
+            "verdicts": given(run, "v", records__jsonl=[one.to_row() for one in scores]),
+        },
+        seed=1,
+    )
+
+
+def test_rows_in_another_order_are_refused(tmp_path: Path) -> None:
+    """The files are read side by side: an answer must never get another one's verdict."""
+    prompts = [prompt("answer", "What do bees make?", "bees"), prompt("answer", "Who flies?", "fly")]
+    found = [completion("Honey.", prompt_id="bees"), completion("A pilot.", prompt_id="fly")]
+    scores = [
+        Verdict(prompt_id=one.prompt_id, completion_id=one.id, scores={"agreement": 1.0, "fewshot_logprob": -1.0})
+        for one in found
+    ]
+    with Run(tmp_path, "r") as run:
+        assert len(judged(run, prompts, found, scores).rows()) == 2
+        for wrong in ((prompts, found, scores[::-1]), (prompts, found, scores[:1])):
+            with pytest.raises(StepFailed, match=r"the verdicts on the candidates of '(bees|fly)' do not stand where these do"):
+                judged(run, *wrong)
+        for wrong in ((prompts[::-1], found, scores), (prompts[:1], found, scores)):
+            with pytest.raises(StepFailed, match=r"(candidates of 'fly' stand where|the verdicts on the candidates)"):
+                judged(run, *wrong)
+
+
 def test_at_most_one_answer_is_kept_and_every_drop_is_told(tmp_path: Path) -> None:
     prompts = [
         prompt("answer", "What do bees make?", "bees"),
@@ -176,18 +209,7 @@ def test_at_most_one_answer_is_kept_and_every_drop_is_told(tmp_path: Path) -> No
         for n, score in enumerate(group)
     ]
     with Run(tmp_path, "r") as run:
-        kept = run.step(
-            "explicit",
-            "kept",
-            keep_best,
-            settings={"methods": {"answer": "agreement"}, "min_scores": {"agreement": 0.5}},
-            inputs={
-                "instructions": given(run, "i", records__jsonl=[one.to_row() for one in prompts]),
-                "candidates": given(run, "c", records__jsonl=[one.to_row() for one in found]),
-                "verdicts": given(run, "v", records__jsonl=[one.to_row() for one in scores]),
-            },
-            seed=1,
-        )
+        kept = judged(run, prompts, found, scores)
     assert [(row["prompt_id"], row["text"], row["score"]) for row in kept.rows()] == [("bees", "Honey.", 0.75)]
     dropped = Counter((row["prompt_id"], row["reason"]) for row in kept.rows("dropped.jsonl"))
     assert dropped == {

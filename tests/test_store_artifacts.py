@@ -12,17 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai_bootstrap.errors import CorruptArtifact, DiskFull, MissingArtifact, UserError
-from cai_bootstrap.store.artifacts import (
-    Artifact,
-    Store,
-    dump_rows,
-    load_rows,
-    remove_leftovers,
-    render_manifest,
-    storage_errors,
-    write_atomic,
-    write_manifest,
-)
+from cai_bootstrap.store.artifacts import Artifact, Store, render_manifest, write_manifest
+from cai_bootstrap.store.files import dump_row, load_rows, remove_leftovers, storage_errors, write_atomic
 from cai_bootstrap.store.provenance import digest
 
 ADDRESS = ("explicit", "pairs", digest("some step"))
@@ -34,7 +25,7 @@ ROWS = [
 
 def make_artifact(root: Path, **facts: Any) -> Artifact:
     folder = Store(root).folder(*ADDRESS)
-    write_atomic(folder / "records.jsonl", dump_rows(ROWS))
+    write_atomic(folder / "records.jsonl", b"".join(map(dump_row, ROWS)))
     write_atomic(folder / "sub" / "curve.json", b'{"loss": [1.0, 0.5]}')
     stage, name, address = ADDRESS
     write_manifest(folder, {"stage": stage, "name": name, "digest": address, "warnings": [], "seconds": 1e-7} | facts)
@@ -61,7 +52,7 @@ def test_layout(tmp_path: Path) -> None:
 
 def test_reading_back(tmp_path: Path) -> None:
     artifact = make_artifact(tmp_path)
-    assert artifact.rows() == ROWS
+    assert artifact.rows() == ROWS == list(artifact.iter_rows())
     assert list(artifact.rows()[0]) == ["prompt", "chosen", "score"]
     assert artifact.json("sub/curve.json") == {"loss": [1.0, 0.5]}
     assert artifact.file("sub/curve.json") == artifact.path / "sub/curve.json"
@@ -73,7 +64,7 @@ def test_reading_back(tmp_path: Path) -> None:
 @given(rows=st.lists(st.dictionaries(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))))
 @settings(max_examples=60, deadline=None)
 def test_rows_round_trip(rows: list[dict[str, str]]) -> None:
-    assert load_rows(dump_rows(rows)) == rows
+    assert load_rows(b"".join(map(dump_row, rows))) == rows
 
 
 @pytest.fixture(scope="module")

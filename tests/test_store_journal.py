@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai_bootstrap.store.artifacts import write_atomic
+from cai_bootstrap.store.files import write_atomic
 from cai_bootstrap.store.journal import Journal, JournalEntry
 
 
@@ -43,6 +43,16 @@ def test_torn_at_every_byte(tmp_path: Path) -> None:
         if length % 7 == 0:
             journal.append(entries[2])
             assert journal.read() == kept | {2: entries[2]}
+
+
+def test_a_long_journal_is_mended_at_its_end(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    entries = {shard: commit(journal, shard, content(shard)) for shard in range(80)}
+    whole = journal.path.read_bytes()
+    for torn in (b"", b"{", b"x" * 5000, b"x" * 4096, b"x" * 9000):
+        journal.path.write_bytes(whole + torn)
+        journal.append(entries[79])
+        assert journal.path.read_bytes() == whole + whole[whole[:-1].rfind(b"\n") + 1 :]
 
 
 @given(position=st.integers(0, 10_000), bit=st.integers(0, 7))

@@ -1,6 +1,7 @@
 """`Run.step`: found or computed, pointers, and what a changed configuration does to them."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from cai_bootstrap.errors import CorruptArtifact, RunLocked, StepFailed, UserError
 from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.files import load_rows
 from cai_bootstrap.store.journal import Journal
 from cai_bootstrap.store.run import Run, SilentProgress, Work, read_run, step, step_digest
 
@@ -283,6 +285,49 @@ def test_dropping_inside_a_shard_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"drop\(\) inside a shard"):
         work.shard(0, compute)
     assert work.num_committed() == 0
+
+
+def test_rows_may_come_from_a_generator_that_drops_others(tmp_path: Path) -> None:
+    def kept(work: Work) -> Iterator[dict[str, Any]]:
+        for number in range(4):
+            if number % 2:
+                work.drop([{"number": number, "reason": "odd"}])
+            else:
+                yield {"number": number}
+
+    with make_work(tmp_path) as work:
+        work.write_rows("records.jsonl", kept(work))
+        assert not (tmp_path / "dropped.jsonl").exists()
+    assert load_rows((tmp_path / "records.jsonl").read_bytes()) == [{"number": 0}, {"number": 2}]
+    assert [row["number"] for row in load_rows((tmp_path / "dropped.jsonl").read_bytes())] == [1, 3]
+    assert work.summary()["num_records"] == 2
+
+
+def test_a_failed_step_leaves_no_half_written_files(tmp_path: Path) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"number": 0}
+        raise RuntimeError("stopped")
+
+    def fail() -> None:
+        with make_work(tmp_path) as work:
+            work.drop([{"reason": "odd"}])
+            work.write_rows("records.jsonl", rows())
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_committed_shards_are_read_back_one_after_the_other(tmp_path: Path) -> None:
+    work = make_work(tmp_path)
+    for index in range(3):
+        work.shard(index, lambda seed, n=index: [{"shard": n}] * 2)  # type: ignore[misc]
+    assert [row["shard"] for row in work.rows_of([2, 0])] == [2, 2, 0, 0]
+    (tmp_path / "shards" / "1.jsonl").write_bytes(b"{}\n")
+    with pytest.raises(CorruptArtifact, match="shard 1 of"):
+        list(work.rows_of(range(3)))
+    with pytest.raises(CorruptArtifact, match="shard 3 of"):
+        list(work.rows_of([3]))
 
 
 @pytest.mark.parametrize("file", ["../x", "/tmp/x", "manifest.json", "journal.jsonl", "shards/0.jsonl", ""])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cai_bootstrap.config import ModelConfig, ModelSource
 from cai_bootstrap.engines import gguf, model_files, tiny
 from cai_bootstrap.errors import UserError
-from cai_bootstrap.store.artifacts import full_disk
+from cai_bootstrap.store.files import full_disk
 from cai_bootstrap.store.provenance import digest, file_sha256
 
 if TYPE_CHECKING:

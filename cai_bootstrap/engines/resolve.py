@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from cai_bootstrap.config import EngineConfig
-from cai_bootstrap.store.artifacts import write_atomic
+from cai_bootstrap.store.files import write_atomic
 from cai_bootstrap.store.work import Progress
 
 MACHINE_FILE = "machine.json"

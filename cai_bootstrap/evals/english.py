@@ -64,8 +64,14 @@ NUMBER_WORDS: dict[str, int] = (
 )
 
 
+# What `plain` makes of each ASCII character: letters in lower case, apostrophes gone, all else but digits a space.
+_PLAIN = {code: char.lower() if (char := chr(code)).isalnum() else None if char in "'`" else " " for code in range(128)}
+
+
 def plain(text: str) -> str:
     """`text` in lower case without accents, apostrophes and punctuation, words parted by one space."""
+    if text.isascii():
+        return " ".join(text.translate(_PLAIN).split())
     text = unicodedata.normalize("NFKD", text).lower()
     text = "".join(char for char in text if not unicodedata.combining(char))
     text = re.sub(r"['’‘`´]", "", text)
@@ -78,9 +84,9 @@ def singular(word: str) -> str:
     «houses» may come from «house» or from «hous»: the final e after a hissing sound or an o goes in both numbers,
     and «ie» becomes «y» in both.
     """
-    if len(word) > 3 and word.endswith("s") and not re.search(r"(?:ss|us|is)$", word):
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
         word = word[:-1]
-    if len(word) > 3 and re.search(r"(?:s|sh|ch|x|z|o)e$", word):
+    if len(word) > 3 and word.endswith(("se", "she", "che", "xe", "ze", "oe")):
         return word[:-1]
     if len(word) > 4 and word.endswith("ie"):
         return word[:-2] + "y"

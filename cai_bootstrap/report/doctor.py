@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from cai_bootstrap.config import Config
-from cai_bootstrap.store.artifacts import storage_errors
+from cai_bootstrap.store.files import storage_errors
 from cai_bootstrap.store.provenance import code_revision, library_versions
 
 _TRIAL_BYTES = 64 << 20

@@ -13,7 +13,8 @@ from cai_bootstrap.records import GateResult
 from cai_bootstrap.report import tables
 from cai_bootstrap.report.status import next_command
 from cai_bootstrap.steps.decide import eval_records
-from cai_bootstrap.store.artifacts import Artifact, write_atomic
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.files import write_atomic
 from cai_bootstrap.store.run import Run
 
 

@@ -11,7 +11,8 @@ from cai_bootstrap import templates
 from cai_bootstrap.config import Config
 from cai_bootstrap.engines import model_files
 from cai_bootstrap.errors import CaiError, CorruptArtifact, MissingArtifact, UserError
-from cai_bootstrap.store.artifacts import Artifact, full_disk, read_manifest, sync_folder
+from cai_bootstrap.store.artifacts import Artifact, read_manifest
+from cai_bootstrap.store.files import full_disk, sync_folder
 from cai_bootstrap.store.run import read_run, run_folder
 
 TEMPLATE_FILE = "chat_template.jinja"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from cai_bootstrap.config import SelectionMethod
+from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
 from cai_bootstrap.records import Completion, Prompt, Verdict
 from cai_bootstrap.steps.duplicates import content_words
-from cai_bootstrap.steps.judge import answer_key
+from cai_bootstrap.steps.judge import answer_key, answered
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -87,55 +90,59 @@ def _mentions(word: str, text: str) -> bool:
 
 @step(version=2)
 def keep_best(work: Work, *, instructions: Artifact, candidates: Artifact, verdicts: Artifact) -> None:
-    """`records.jsonl`: for each kept instruction its chosen answer, score and where both came from."""
-    methods = {kind: SelectionMethod(name) for kind, name in work.settings["methods"].items()}
-    groups: dict[str, list[Completion]] = {}
-    for row in candidates.rows():
-        groups.setdefault(row["prompt_id"], []).append(Completion.from_row(row))
-    scores = {row["completion_id"]: Verdict.from_row(row) for row in verdicts.rows()}
-    kept: list[dict[str, Any]] = []
-    dropped: list[dict[str, Any]] = []
-    for row in instructions.rows():
-        prompt = Prompt.from_row(row)
-        method = methods[prompt.kind].value
-        fit: list[tuple[float, float, Completion]] = []
+    """`records.jsonl`: for each kept instruction its chosen answer, score and where both came from.
+
+    Reads the three artifacts row by row, side by side. Raises StepFailed when they do not stand in one order.
+    """
+    work.drop([])
+    work.write_rows("records.jsonl", _kept(work, answered(instructions, candidates), verdicts.iter_rows()))
+
+
+def _kept(
+    work: Work, groups: Iterator[tuple[Prompt, list[Completion]]], verdicts: Iterator[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    methods = {kind: SelectionMethod(name).value for kind, name in work.settings["methods"].items()}
+    for prompt, group in groups:
+        method = methods[prompt.kind]
+        fit: list[tuple[float, float, Completion, Verdict]] = []
         reasons: Counter[str] = Counter()
-        for candidate in groups.get(prompt.id, []):
+        dropped: list[dict[str, Any]] = []
+        judged = [Verdict.from_row(row) for row in itertools.islice(verdicts, len(group))]
+        if [verdict.completion_id for verdict in judged] != [candidate.id for candidate in group]:
+            raise StepFailed(f"the verdicts on the candidates of {prompt.id!r} do not stand where these do")
+        for candidate, verdict in zip(group, judged, strict=True):
             reason = unfit(candidate, prompt)
             if reason:
                 reasons[reason] += 1
                 dropped.append(_drop(prompt, candidate, reason))
                 continue
-            verdict = scores[candidate.id].scores
-            fit.append((verdict[method], verdict["fewshot_logprob"], candidate))
+            fit.append((verdict.scores[method], verdict.scores["fewshot_logprob"], candidate, verdict))
         if not fit:
             dropped.append(_drop(prompt, None, f"no fit candidate ({reasons.most_common(1)[0][0] if reasons else 'none'})"))
+            work.drop(dropped)
             continue
         fit.sort(key=lambda entry: (-entry[0], -entry[1], entry[2].id))
-        score, _, best = fit[0]
-        dropped += [_drop(prompt, other, "another candidate is better") for _, _, other in fit[1:]]
+        score, _, best, verdict = fit[0]
+        dropped += [_drop(prompt, other, "another candidate is better") for _, _, other, _ in fit[1:]]
         if score < work.settings["min_scores"][method]:
-            dropped.append(_drop(prompt, best, f"{method} too low"))
+            work.drop([*dropped, _drop(prompt, best, f"{method} too low")])
             continue
-        kept.append(
-            {
-                "prompt_id": prompt.id,
-                "kind": prompt.kind,
-                "instruction": prompt.instruction,
-                "text": best.text,
-                "score": score,
-                "selection": method,
-                "completion_id": best.id,
-                "completion_logprob": best.logprob,
-                "completion_seed": best.seed,
-                "rendered_prompt": best.rendered_prompt,
-                "scores": scores[best.id].scores,
-                "principle": scores[best.id].principle,
-                "instruction_source": prompt.source,
-            }
-        )
-    work.write_rows("records.jsonl", kept)
-    work.drop(dropped)
+        work.drop(dropped)
+        yield {
+            "prompt_id": prompt.id,
+            "kind": prompt.kind,
+            "instruction": prompt.instruction,
+            "text": best.text,
+            "score": score,
+            "selection": method,
+            "completion_id": best.id,
+            "completion_logprob": best.logprob,
+            "completion_seed": best.seed,
+            "rendered_prompt": best.rendered_prompt,
+            "scores": verdict.scores,
+            "principle": verdict.principle,
+            "instruction_source": prompt.source,
+        }
 
 
 def _drop(prompt: Prompt, candidate: Completion | None, reason: str) -> dict[str, Any]:

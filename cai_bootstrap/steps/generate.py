@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from cai_bootstrap import templates
@@ -13,7 +14,7 @@ from cai_bootstrap.engines.engine import Engine, GenerationRequest
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
-from cai_bootstrap.records import Completion, Prompt
+from cai_bootstrap.records import Completion
 from cai_bootstrap.steps.prompts import parse_list
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
@@ -26,10 +27,13 @@ MIN_REFUSALS = 50
 _MAX_REFUSAL_SHARDS = 12
 
 
-def chunks(items: Sequence[T], size: int) -> Iterator[tuple[int, Sequence[T]]]:
-    """(index, slice) over `items` in slices of `size`."""
-    for index in range(0, len(items), size):
-        yield index // size, items[index : index + size]
+def chunks(items: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
+    """(index, the next `size` of `items`) until there are no more."""
+    rest = iter(items)
+    for index in itertools.count():
+        if not (part := list(itertools.islice(rest, size))):
+            return
+        yield index, part
 
 
 def request(prompt: str, sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()) -> GenerationRequest:
@@ -93,15 +97,14 @@ def draft_candidates(
     work: Work, *, session: Session, model: Artifact, instructions: Artifact, shots: dict[str, list[list[str]]]
 ) -> None:
     """Few-shot candidates for every instruction: `records.jsonl` of Completions."""
-    prompts = [Prompt.from_row(row) for row in instructions.rows()]
-    sampling = SamplingConfig(**work.settings["sampling"])
+    sampling, size = SamplingConfig(**work.settings["sampling"]), int(work.settings["shard_size"])
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
-    rows: list[dict[str, Any]] = []
-    with work.progress.task("candidates", len(prompts)) as task:
-        for index, part in chunks(prompts, work.settings["shard_size"]):
-            pairs = [(prompt.id, prompt.instruction) for prompt in part]
-            rows += work.shard(
+    total, index = int(instructions.manifest["num_records"]), -1
+    with work.progress.task("candidates", total) as task:
+        for index, part in chunks(instructions.iter_rows(), size):
+            pairs = [(row["id"], row["instruction"]) for row in part]
+            work.shard(
                 index,
                 lambda seed, pairs=pairs: [  # type: ignore[misc]
                     candidate.to_row()
@@ -109,8 +112,8 @@ def draft_candidates(
                     for candidate in group
                 ],
             )
-            task.update(min((index + 1) * work.settings["shard_size"], len(prompts)))
-    work.write_rows("records.jsonl", rows)
+            task.update(min((index + 1) * size, total))
+    work.write_rows("records.jsonl", work.rows_of(range(index + 1)))
 
 
 @step(version=3)
@@ -121,7 +124,8 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
     instructions get either as the shares of `rejected_mix` ask for.
     Raises StepFailed when fewer than 50 different refusals come.
     """
-    rows, mix = kept.rows(), work.settings["rejected_mix"]
+    mix = work.settings["rejected_mix"]
+    rows = [(row["prompt_id"], row["instruction"], row["text"]) for row in kept.iter_rows()]
     order = random.Random(work.seed).sample(rows, len(rows))
     habitual = order[: math.ceil(mix.get("zero_shot", 0) * len(rows))]
     rambling = order[len(rows) - math.ceil(mix.get("rambling", 0) * len(rows)) :]
@@ -130,16 +134,14 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
     num_shards = -(-len(rows) // size)
-    zero_shot: list[dict[str, Any]] = []
-    run_on: list[dict[str, Any]] = []
     with work.progress.task("rejected answers", len(habitual) + len(rambling)) as task:
         for index, part in chunks(habitual, size):
-            prompts = [(row["prompt_id"], templates.cued(row["instruction"])) for row in part]
-            zero_shot += work.shard(index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
+            prompts = [(id_, templates.cued(instruction)) for id_, instruction, _ in part]
+            work.shard(index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
             task.update(min((index + 1) * size, len(habitual)))
         for index, part in chunks(rambling, size):
-            prompts = [(row["prompt_id"], templates.cued(row["instruction"]) + templates.response(row["text"])) for row in part]
-            run_on += work.shard(num_shards + index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
+            prompts = [(id_, templates.cued(instruction) + templates.response(text)) for id_, instruction, text in part]
+            work.shard(num_shards + index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
             task.update(len(habitual) + min((index + 1) * size, len(rambling)))
     found: dict[str, None] = {}
     with work.progress.task("refusals", MIN_REFUSALS) as task:
@@ -153,8 +155,9 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
         raise StepFailed(
             f"only {len(found)} different refusals came, {MIN_REFUSALS} are needed: add examples under `refusals` in the seeds"
         )
-    work.write_rows("zero_shot.jsonl", zero_shot)
-    work.write_rows("run_on.jsonl", run_on)
+    num_habitual, num_rambling = (-(-len(part) // size) for part in (habitual, rambling))
+    work.write_rows("zero_shot.jsonl", work.rows_of(range(num_habitual)))
+    work.write_rows("run_on.jsonl", work.rows_of(range(num_shards, num_shards + num_rambling)))
     work.write_json("refusals.json", list(found))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cai_bootstrap import templates
@@ -182,42 +183,53 @@ def judge_candidates(
     principles: list[list[str]],
 ) -> None:
     """Verdicts: each candidate's score by the method in use for its kind, and its few-shot log-probability (free)."""
-    prompts = {row["id"]: Prompt.from_row(row) for row in instructions.rows()}
-    groups: dict[str, list[Completion]] = {}
-    for row in candidates.rows():
-        groups.setdefault(row["prompt_id"], []).append(Completion.from_row(row))
     methods = work.settings["methods"]
     examples = [(q, a) for q, a in shots[sorted(shots)[0]]]
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
-    rows: list[dict[str, Any]] = []
-    with work.progress.task("verdicts", len(groups)) as task:
-        for index, part in chunks(list(groups.items()), work.settings["shard_size"]):
-            rows += work.shard(
+    size, total, index = int(work.settings["shard_size"]), int(instructions.manifest["num_records"]), -1
+    with work.progress.task("verdicts", total) as task:
+        for index, part in chunks(answered(instructions, candidates), size):
+            work.shard(
                 index,
-                lambda _, part=part, index=index: _verdicts(  # type: ignore[misc]
-                    engine, part, prompts, methods, examples, principles, index * work.settings["shard_size"]
+                lambda _, part=part, offset=index * size: _verdicts(  # type: ignore[misc]
+                    engine, part, methods, examples, principles, offset
                 ),
             )
-            task.update(min((index + 1) * work.settings["shard_size"], len(groups)))
-    work.write_rows("records.jsonl", rows)
+            task.update(min((index + 1) * size, total))
+    work.write_rows("records.jsonl", work.rows_of(range(index + 1)))
+
+
+def answered(instructions: Artifact, candidates: Artifact) -> Iterator[tuple[Prompt, list[Completion]]]:
+    """Each instruction with its candidates, which stand in the order of the instructions.
+
+    Reads both row by row. Raises StepFailed for candidates in another order, or of an instruction that is not there.
+    """
+    groups = itertools.groupby(candidates.iter_rows(), key=lambda row: row["prompt_id"])
+    of, group = next(groups, (None, iter(())))
+    for row in instructions.iter_rows():
+        found: list[Completion] = []
+        if row["id"] == of:
+            found = [Completion.from_row(candidate) for candidate in group]
+            of, group = next(groups, (None, iter(())))
+        yield Prompt.from_row(row), found
+    if of is not None:
+        raise StepFailed(f"candidates of {of!r} stand where no such instruction does: one of the two files was reordered")
 
 
 def _verdicts(
     engine: Engine,
-    part: Sequence[tuple[str, list[Completion]]],
-    prompts: dict[str, Prompt],
+    part: Sequence[tuple[Prompt, list[Completion]]],
     methods: dict[str, str],
     examples: list[tuple[str, str]],
     principles: list[list[str]],
     offset: int,
 ) -> list[dict[str, Any]]:
     scores: dict[str, dict[str, float]] = {}
-    relevant: list[Completion] = []
-    critical: list[tuple[Completion, Completion, list[str]]] = []
+    relevant: list[tuple[Prompt, Completion]] = []
+    critical: list[tuple[Prompt, Completion, Completion, list[str]]] = []
     named: dict[str, str] = {}
-    for number, (prompt_id, group) in enumerate(part):
-        prompt = prompts[prompt_id]
+    for number, (prompt, group) in enumerate(part):
         method = methods[prompt.kind]
         texts = [candidate.text for candidate in group]
         for candidate in group:
@@ -225,18 +237,18 @@ def _verdicts(
             if method == "agreement":
                 own["agreement"] = agreement(candidate.text, texts, prompt.instruction)
             elif method == "relevance":
-                relevant.append(candidate)
+                relevant.append((prompt, candidate))
             elif method == "critic":
                 principle = principles[(offset + number) % len(principles)]
                 named[candidate.id] = principle[0]
-                critical.append((candidate, group[0] if candidate is not group[0] else group[-1], principle))
+                critical.append((prompt, candidate, group[0] if candidate is not group[0] else group[-1], principle))
     if relevant:
-        items = [(prompts[c.prompt_id].instruction, c.text) for c in relevant]
-        for candidate, score in zip(relevant, relevance(engine, examples, items)[1], strict=True):
+        items = [(prompt.instruction, c.text) for prompt, c in relevant]
+        for (_, candidate), score in zip(relevant, relevance(engine, examples, items)[1], strict=True):
             scores[candidate.id]["relevance"] = score
     if critical:
-        rubric = [(p[1], prompts[c.prompt_id].instruction, c.text, other.text) for c, other, p in critical]
-        for (candidate, _, _), (margin, first, second) in zip(critical, critic_margins(engine, rubric), strict=True):
+        rubric = [(principle[1], prompt.instruction, c.text, other.text) for prompt, c, other, principle in critical]
+        for (_, candidate, _, _), (margin, first, second) in zip(critical, critic_margins(engine, rubric), strict=True):
             scores[candidate.id] |= {"critic": margin, "critic_as_a": first, "critic_as_b": second}
     return [
         Verdict(prompt_id=c.prompt_id, completion_id=c.id, scores=scores[c.id], principle=named.get(c.id)).to_row()

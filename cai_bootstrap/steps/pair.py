@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
+import itertools
 import json
 import random
-import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,213 +16,15 @@ from cai_bootstrap import templates
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
 from cai_bootstrap.records import PreferencePair
-from cai_bootstrap.steps.duplicates import content_words
-from cai_bootstrap.steps.judge import answer_key
+from cai_bootstrap.steps.generate import chunks
+from cai_bootstrap.steps.negatives import MAX_TRIES, NEGATIVES, Answer, Sources, Written
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.provenance import code_revision
 from cai_bootstrap.store.run import Work, step
 
 PAIRS = "pairs.parquet"
-_MAX_TRIES = 20
-
-
-class _Sources:
-    """What rejected answers are made from. Other rows are drawn by place, never searched: a search per pair is quadratic."""
-
-    def __init__(
-        self,
-        rows: Sequence[dict[str, Any]],
-        zero_shot: dict[str, dict[str, Any]],
-        run_on: dict[str, dict[str, Any]],
-        refusals: Sequence[str],
-    ) -> None:
-        self.rows, self.zero_shot, self.run_on, self.refusals = rows, zero_shot, run_on, refusals
-        self.num_kinds = len({row["kind"] for row in rows})
-        self._by_size: dict[tuple[str, int], list[dict[str, Any]]] = {}
-        for row in rows:
-            self._by_size.setdefault((row["kind"], len(row["text"].split())), []).append(row)
-
-    def of_another_kind(self, kind: str, rng: random.Random) -> dict[str, Any]:
-        """A row of another kind, or any where there is only one."""
-        row = rng.choice(self.rows)
-        while self.num_kinds > 1 and row["kind"] == kind:
-            row = rng.choice(self.rows)
-        return row
-
-    def like(self, row: dict[str, Any], rng: random.Random) -> dict[str, Any] | None:
-        """A row of the same kind with another answer, at most a word longer or shorter; None when some draws find none."""
-        size, key = len(row["text"].split()), answer_key(row["text"], row["instruction"])
-        alike = [self._by_size.get((row["kind"], near), []) for near in (size - 1, size, size + 1)]
-        weights = list(map(len, alike))
-        for _ in range(_MAX_TRIES):
-            other = rng.choice(rng.choices(alike, weights)[0])  # never empty: `row` itself is in one of them
-            if other["text"] != row["text"] and answer_key(other["text"], other["instruction"]) != key:
-                return other
-        return None
-
-
-Negative = tuple[str, bool, str]
-"""(text, whether EOS is taught after it, where it came from)."""
-
-
-def _zero_shot(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Negative:
-    made = sources.zero_shot[row["prompt_id"]]
-    return made["text"].rstrip(), made["finish"] == "eos", f"zero-shot, seed {made['seed']}"
-
-
-def _off_topic(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Negative:
-    other = sources.of_another_kind(row["kind"], rng)
-    return templates.response(other["text"]), True, f"answer to {other['prompt_id']}"
-
-
-def _factual(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Negative:
-    """Another number in place of a number, or another answer of the same kind and nearly the same length."""
-    number = re.search(r"\d+", row["text"])
-    if number:
-        value = int(number.group())
-        changed = value + rng.choice([d for d in (-3, -2, -1, 1, 2, 3) if value + d >= 0])
-        text = row["text"][: number.start()] + str(changed) + row["text"][number.end() :]
-        return templates.response(text), True, f"number {value} → {changed}"
-    other = sources.like(row, rng)
-    if other is None:
-        return _off_topic(row, sources, rng)
-    return templates.response(other["text"]), True, f"answer to {other['prompt_id']} of the same kind"
-
-
-def _rambling(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Negative:
-    made = sources.run_on[row["prompt_id"]]
-    text = templates.response(row["text"]) + made["text"].rstrip()
-    return text, made["finish"] == "eos", f"run-on, seed {made['seed']}"
-
-
-def _broken_format(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Negative:
-    text, instruction = row["text"], row["instruction"]
-    broken = rng.choice(
-        [
-            f" {instruction}\nResponse: {text}",
-            f" {text}\nInstruction: {rng.choice(sources.rows)['instruction']}",
-            f"\n\n{text}\n\n{text}",
-            f" Response: Response: {text}",
-            f" {instruction} {instruction}",
-        ]
-    )
-    return broken, True, "format broken on purpose"
-
-
-def _refusal(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Negative:
-    return templates.response(rng.choice(sources.refusals)), True, "refusal sampled from the base model"
-
-
-def _echo(row: dict[str, Any], sources: _Sources, rng: random.Random) -> Negative:
-    """A word of the instruction in place of an answer («Complete the pair: knife and» → «knife»), or the message itself."""
-    body = row["instruction"].partition(": ")[2] or row["instruction"]
-    if row["kind"] == "respond":
-        return templates.response(body), True, "the message itself"
-    said = set(english.words(row["text"]))
-    words = [word for word in re.findall(r"[A-Za-z]+|\d+", body) if content_words(word) and not said & set(english.words(word))]
-    if not words:
-        return _off_topic(row, sources, rng)
-    end = "." if row["text"].endswith(".") else ""
-    return templates.response(words[-1] + end), True, "a word of the instruction"
-
-
-NEGATIVES: dict[str, Callable[[dict[str, Any], _Sources, random.Random], Negative]] = {
-    "zero_shot": _zero_shot,
-    "off_topic": _off_topic,
-    "factual": _factual,
-    "rambling": _rambling,
-    "broken_format": _broken_format,
-    "refusal": _refusal,
-    "echo": _echo,
-}
-
-
-@step(version=3)
-def make_pairs(
-    work: Work, *, model: Artifact, candidates: Artifact, kept: Artifact, rejected: Artifact, **earlier: Artifact
-) -> None:
-    """`pairs.parquet` (columns `prompt`, `chosen`, `rejected` and the provenance) and `statistics.json`.
-
-    `earlier` holds the pairs of an earlier round, which come first.
-
-    Raises StepFailed when fewer than `min_pairs` come, UserError's kin for a rejected kind that is not known.
-    """
-    settings = work.settings
-    rng = random.Random(work.seed)
-    sources = _Sources(
-        rows=kept.rows(),
-        zero_shot={row["prompt_id"]: row for row in rejected.rows("zero_shot.jsonl")},
-        run_on={row["prompt_id"]: row for row in rejected.rows("run_on.jsonl")},
-        refusals=rejected.json("refusals.json"),
-    )
-    rows, dropped = _cap_identical(sources.rows, settings["max_identical_chosen"])
-    made = {"zero_shot": set(sources.zero_shot), "rambling": set(sources.run_on)}
-    kinds = _assign(rows, settings["rejected_mix"], made, rng)
-    constant = {
-        "model": model.digest,
-        "template": templates.digest(),
-        "code_revision": code_revision(),
-        "engine": candidates.manifest["engine"],
-        "sampling": candidates.manifest["settings"]["sampling"],
-    }
-    pairs = [pair for artifact in earlier.values() for pair in read_pairs(artifact)]
-    for row, rejected_kind in zip(rows, kinds, strict=True):
-        chosen = templates.response(row["text"])
-        for _ in range(_MAX_TRIES):
-            text, eos, origin = NEGATIVES[rejected_kind](row, sources, rng)
-            if english.plain(text) != english.plain(chosen) or not eos:
-                break
-        if not text.strip() or (eos and english.plain(text) == english.plain(chosen)):
-            dropped.append({**row, "step": "pairs", "reason": "rejected equals chosen"})
-            continue
-        pairs.append(
-            PreferencePair(
-                id=f"{work.digest[:8]}-{len(pairs):05d}",
-                kind=row["kind"],
-                instruction=row["instruction"],
-                prompt=templates.cued(row["instruction"]),
-                chosen=chosen,
-                rejected=text,
-                chosen_eos=True,
-                rejected_eos=eos,
-                rejected_kind=rejected_kind,
-                score=row["score"],
-                selection=row["selection"],
-                principle=row["principle"],
-                provenance={
-                    **constant,
-                    "prompt_id": row["prompt_id"],
-                    "instruction_source": row["instruction_source"],
-                    "chosen_prompt": row["rendered_prompt"],
-                    "chosen_seed": row["completion_seed"],
-                    "chosen_scores": row["scores"],
-                    "rejected_source": origin,
-                },
-            )
-        )
-    work.drop(dropped)
-    if len(pairs) < settings["min_pairs"]:
-        raise StepFailed(
-            f"{len(pairs)} pairs came, {settings['min_pairs']} are needed: raise stage.instructions.num_instructions, or lower "
-            "stage.pairs.min_pairs"
-        )
-    write_pairs(work, pairs)
-    work.write_json("statistics.json", describe(pairs))
-
-
-def read_pairs(artifact: Artifact) -> list[PreferencePair]:
-    """The pairs of an artifact."""
-    table = pq.read_table(io.BytesIO(artifact.read(PAIRS)))
-    return [PreferencePair.from_row({**row, "provenance": json.loads(row["provenance"])}) for row in table.to_pylist()]
-
-
-def write_pairs(work: Work, pairs: Sequence[PreferencePair]) -> None:
-    """Pairs as Parquet: flat columns, `provenance` as JSON text; pandas and datasets read it in one line."""
-    rows = [{**pair.to_row(), "provenance": json.dumps(pair.provenance, sort_keys=True)} for pair in pairs]
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), buffer)
-    work.write_bytes(PAIRS, buffer.getvalue())
-
+_ROW_GROUP = 1000
+"""Pairs in memory at once while a file is written or read."""
 
 _SCHEMA = pa.schema(
     [
@@ -239,48 +40,172 @@ _SCHEMA = pa.schema(
 )
 
 
-def describe(pairs: Sequence[PreferencePair]) -> dict[str, Any]:
-    """Counts by kind, the mix that came, length balance in characters, and the commonest chosen text's share."""
-    chosen = [len(pair.chosen) for pair in pairs]
-    rejected = [len(pair.rejected) for pair in pairs]
-    common = Counter(pair.chosen for pair in pairs).most_common(1)[0]
-    return {
-        "num_pairs": len(pairs),
-        "kinds": dict(Counter(pair.kind for pair in pairs)),
-        "rejected_kinds": dict(Counter(pair.rejected_kind for pair in pairs)),
-        "mean_chosen_characters": sum(chosen) / len(pairs),
-        "mean_rejected_characters": sum(rejected) / len(pairs),
-        "share_chosen_longer": sum(c > r for c, r in zip(chosen, rejected, strict=True)) / len(pairs),
-        "share_chosen_longer_by_rejected_kind": {
-            kind: sum(len(p.chosen) > len(p.rejected) for p in pairs if p.rejected_kind == kind)
-            / sum(p.rejected_kind == kind for p in pairs)
-            for kind in sorted({p.rejected_kind for p in pairs})
-        },
-        "most_common_chosen": common[0],
-        "share_most_common_chosen": common[1] / len(pairs),
-        "num_unique_chosen": len({pair.chosen for pair in pairs}),
+@step(version=4)
+def make_pairs(
+    work: Work, *, model: Artifact, candidates: Artifact, kept: Artifact, rejected: Artifact, **earlier: Artifact
+) -> None:
+    """`pairs.parquet` (columns `prompt`, `chosen`, `rejected` and the provenance) and `statistics.json`.
+
+    `earlier` holds the pairs of an earlier round, which come first.
+
+    Raises StepFailed when fewer than `min_pairs` come, UserError's kin for a rejected kind that is not known.
+    """
+    constant = {
+        "model": model.digest,
+        "template": templates.digest(),
+        "code_revision": code_revision(),
+        "engine": candidates.manifest["engine"],
+        "sampling": candidates.manifest["settings"]["sampling"],
     }
+    tally = Tally()
+    earlier_pairs = itertools.chain.from_iterable(map(iter_pairs, earlier.values()))
+    new_pairs = _new_pairs(work, kept, rejected, constant, tally)
+    work.drop([])
+    write_pairs(work, _enough(itertools.chain(earlier_pairs, new_pairs), tally, work.settings["min_pairs"]))
+    work.write_json("statistics.json", tally.statistics())
 
 
-def _cap_identical(rows: Sequence[dict[str, Any]], share: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows with at most `share` of them saying the same, the best scored first; and those over it, as dropped."""
+def iter_pairs(artifact: Artifact) -> Iterator[PreferencePair]:
+    """The pairs of an artifact one by one, read a row group at a time."""
+    with pq.ParquetFile(artifact.file(PAIRS)) as file:
+        for batch in file.iter_batches(_ROW_GROUP):
+            for row in batch.to_pylist():
+                yield PreferencePair.from_row({**row, "provenance": json.loads(row["provenance"])})
+
+
+def write_pairs(work: Work, pairs: Iterable[PreferencePair]) -> None:
+    """Pairs as Parquet: flat columns, `provenance` as JSON text; pandas and datasets read it in one line."""
+    with work.open(PAIRS) as file, pq.ParquetWriter(file, _SCHEMA) as writer:
+        for _, group in chunks(pairs, _ROW_GROUP):
+            rows = [{**vars(pair), "provenance": json.dumps(pair.provenance, sort_keys=True)} for pair in group]
+            writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
+
+
+class Tally:
+    """Counts by kind, the mix that came, length balance in characters, and the commonest chosen text's share."""
+
+    def __init__(self) -> None:
+        self.num_pairs = 0
+        self._kinds: Counter[str] = Counter()
+        self._rejected_kinds: Counter[str] = Counter()
+        self._chosen: Counter[str] = Counter()
+        self._chosen_longer: Counter[str] = Counter()
+        self._num_characters = {"chosen": 0, "rejected": 0}
+
+    def add(self, pair: PreferencePair) -> None:
+        """Count a pair in."""
+        self.num_pairs += 1
+        self._kinds[pair.kind] += 1
+        self._rejected_kinds[pair.rejected_kind] += 1
+        self._chosen[pair.chosen] += 1
+        self._chosen_longer[pair.rejected_kind] += len(pair.chosen) > len(pair.rejected)
+        self._num_characters["chosen"] += len(pair.chosen)
+        self._num_characters["rejected"] += len(pair.rejected)
+
+    def statistics(self) -> dict[str, Any]:
+        """The values of `statistics.json`, for at least one pair."""
+        common, num_common = self._chosen.most_common(1)[0]
+        return {
+            "num_pairs": self.num_pairs,
+            "kinds": dict(self._kinds),
+            "rejected_kinds": dict(self._rejected_kinds),
+            "mean_chosen_characters": self._num_characters["chosen"] / self.num_pairs,
+            "mean_rejected_characters": self._num_characters["rejected"] / self.num_pairs,
+            "share_chosen_longer": self._chosen_longer.total() / self.num_pairs,
+            "share_chosen_longer_by_rejected_kind": {
+                kind: self._chosen_longer[kind] / count for kind, count in sorted(self._rejected_kinds.items())
+            },
+            "most_common_chosen": common,
+            "share_most_common_chosen": num_common / self.num_pairs,
+            "num_unique_chosen": len(self._chosen),
+        }
+
+
+def _enough(pairs: Iterable[PreferencePair], tally: Tally, min_pairs: int) -> Iterator[PreferencePair]:
+    """The pairs, counted; raises StepFailed when they end before `min_pairs` came."""
+    for pair in pairs:
+        tally.add(pair)
+        yield pair
+    if tally.num_pairs < min_pairs:
+        raise StepFailed(
+            f"{tally.num_pairs} pairs came, {min_pairs} are needed: raise stage.instructions.num_instructions, or lower "
+            "stage.pairs.min_pairs"
+        )
+
+
+def _new_pairs(
+    work: Work, kept: Artifact, rejected: Artifact, constant: dict[str, Any], tally: Tally
+) -> Iterator[PreferencePair]:
+    """A pair for each kept answer, in order; drops those that are said too often or have no other text to reject."""
+    rng = random.Random(work.seed)
+    answers = [Answer(row["prompt_id"], row["kind"], row["instruction"], row["text"], row["score"]) for row in kept.iter_rows()]
+    sources = Sources(
+        rows=answers,
+        zero_shot=_written(rejected, "zero_shot.jsonl"),
+        run_on=_written(rejected, "run_on.jsonl"),
+        refusals=rejected.json("refusals.json"),
+    )
+    places = _cap_identical(answers, work.settings["max_identical_chosen"])
+    made = {"zero_shot": sources.zero_shot.keys(), "rambling": sources.run_on.keys()}
+    kinds = iter(_assign([answers[place] for place in places], work.settings["rejected_mix"], made, rng))
+    capped = set(range(len(answers))).difference(places)
+    for place, (answer, row) in enumerate(zip(answers, kept.iter_rows(), strict=True)):
+        if place in capped:
+            work.drop([{**row, "step": "pairs", "reason": "this answer is chosen often enough"}])
+            continue
+        chosen, rejected_kind = templates.response(answer.text), next(kinds)
+        for _ in range(MAX_TRIES):
+            text, eos, origin = NEGATIVES[rejected_kind](answer, sources, rng)
+            if english.plain(text) != english.plain(chosen) or not eos:
+                break
+        if not text.strip() or (eos and english.plain(text) == english.plain(chosen)):
+            work.drop([{**row, "step": "pairs", "reason": "rejected equals chosen"}])
+            continue
+        yield PreferencePair(
+            id=f"{work.digest[:8]}-{tally.num_pairs:05d}",
+            kind=answer.kind,
+            instruction=answer.instruction,
+            prompt=templates.cued(answer.instruction),
+            chosen=chosen,
+            rejected=text,
+            chosen_eos=True,
+            rejected_eos=eos,
+            rejected_kind=rejected_kind,
+            score=answer.score,
+            selection=row["selection"],
+            principle=row["principle"],
+            provenance={
+                **constant,
+                "prompt_id": answer.prompt_id,
+                "instruction_source": row["instruction_source"],
+                "chosen_prompt": row["rendered_prompt"],
+                "chosen_seed": row["completion_seed"],
+                "chosen_scores": row["scores"],
+                "rejected_source": origin,
+            },
+        )
+
+
+def _written(rejected: Artifact, file: str) -> dict[str, Written]:
+    return {row["prompt_id"]: Written(row["text"], row["finish"], row["seed"]) for row in rejected.iter_rows(file)}
+
+
+def _cap_identical(rows: Sequence[Answer], share: float) -> list[int]:
+    """The places of rows with at most `share` of all saying the same; the best scored of them stay."""
     limit = max(1, int(share * len(rows)) - 1)
     counts: Counter[str] = Counter()
-    kept_ids = set()
-    for row in sorted(rows, key=lambda r: -r["score"]):
-        key = english.plain(row["text"])
+    places = []
+    for place in sorted(range(len(rows)), key=lambda place: -rows[place].score):
+        key = english.plain(rows[place].text)
         if counts[key] < limit:
             counts[key] += 1
-            kept_ids.add(row["prompt_id"])
-    dropped = [
-        {**row, "step": "pairs", "reason": "this answer is chosen often enough"}
-        for row in rows
-        if row["prompt_id"] not in kept_ids
-    ]
-    return [row for row in rows if row["prompt_id"] in kept_ids], dropped
+            places.append(place)
+    return sorted(places)
 
 
-def _assign(rows: Sequence[dict[str, Any]], mix: dict[str, float], made: dict[str, set[str]], rng: random.Random) -> list[str]:
+def _assign(
+    rows: Sequence[Answer], mix: dict[str, float], made: Mapping[str, Collection[str]], rng: random.Random
+) -> list[str]:
     """A rejected kind for each row, in the shares of `mix`: wrong facts for rows that state one, and what the model itself
     was asked to write (`made`: instructions by kind) where it did."""
     unknown = [kind for kind in mix if kind not in NEGATIVES]
@@ -288,8 +213,8 @@ def _assign(rows: Sequence[dict[str, Any]], mix: dict[str, float], made: dict[st
         raise StepFailed(f"rejected kind {unknown[0]!r} is not known: write one of {', '.join(NEGATIVES)}")
     kinds: list[str | None] = [None] * len(rows)
     fitting = {
-        **{kind: [i for i, row in enumerate(rows) if row["prompt_id"] in ids] for kind, ids in made.items()},
-        "factual": [i for i, row in enumerate(rows) if row["kind"] in ("answer", "complete")],
+        **{kind: [i for i, row in enumerate(rows) if row.prompt_id in ids] for kind, ids in made.items()},
+        "factual": [i for i, row in enumerate(rows) if row.kind in ("answer", "complete")],
     }
     for kind, places in fitting.items():
         free = [i for i in places if kinds[i] is None]

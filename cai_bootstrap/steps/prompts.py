@@ -6,12 +6,11 @@ with: of 126 instructions of one kind 87 began «Write a sentence» and two aske
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +21,7 @@ from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import StepFailed, UserError
 from cai_bootstrap.evals import english
 from cai_bootstrap.records import Prompt
-from cai_bootstrap.steps.duplicates import DuplicateIndex, content_words
+from cai_bootstrap.steps.duplicates import DuplicateIndex, Fingerprint, content_words
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -74,11 +73,16 @@ class _Pool:
     heldout: DuplicateIndex
     seen: DuplicateIndex
     seeds: dict[str, dict[str, list[str]]]
+    beginnings: dict[str, dict[tuple[str, ...], list[str]]] = field(init=False)
+    """By kind: the forms of which a seed begins with these words."""
     kept: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     openings: Counter[str] = field(default_factory=Counter)
     topics: Counter[str] = field(default_factory=Counter)
     shard: int = -1
     """The last one whose instructions were kept while it was made."""
+
+    def __post_init__(self) -> None:
+        self.beginnings = {kind: _beginnings(forms) for kind, forms in self.seeds.items()}
 
     def wanted(self, kind: str) -> int:
         return round(self.config.num_instructions * self.config.kind_shares[kind])
@@ -96,15 +100,19 @@ class _Pool:
 
     def form_of(self, kind: str, text: str, asked: str) -> str:
         """The form that was asked for, unless `text` begins as another form's seeds do and not as its own."""
-        begins = {form: max(_num_shared(text, seed) for seed in seeds) for form, seeds in self.seeds[kind].items()}
-        other = max(begins, key=lambda form: begins[form])
-        return other if begins[other] >= _MIN_SHARED and begins[other] > begins[asked] else asked
+        words, alike = tuple(text.split()), [asked]
+        for size in range(_MIN_SHARED, len(words) + 1):
+            found = self.beginnings[kind].get(words[:size])
+            if found is None:
+                break
+            alike = found
+        return asked if asked in alike else alike[0]
 
     def complete(self) -> bool:
         return not any(self.missing(kind) for kind in self.config.kind_shares)
 
-    def reason_to_drop(self, kind: str, form: str, text: str) -> str:
-        """Why an instruction is not taken; empty when it is."""
+    def take(self, kind: str, form: str, text: str) -> str:
+        """Keep an instruction and return "", or return why it is not taken."""
         reason = malformed(kind, text, self.config)
         if reason:
             return reason
@@ -112,22 +120,25 @@ class _Pool:
             return "enough of this kind"
         if not self.missing_of(kind, form):
             return "enough of this form"
-        if found := self.heldout.find(text):
+        mark = Fingerprint.of(text)
+        if found := self.heldout.find_fingerprint(mark):
             return f"held-out ({found})"
-        if found := self.seen.find(text):
+        if found := self.seen.find_fingerprint(mark):
             return f"duplicate ({found})"
         limit = max(2, round(self.config.max_share_per_topic * self.config.num_instructions))
         if kind == "answer" and self.openings[_opening(text)] >= limit:
             return "opening is full"
-        if any(self.topics[word] >= limit for word in content_words(text)):
+        if any(self.topics[word] >= limit for word in mark.words):
             return "topic is full"
+        self.keep(kind, form, text, mark)
         return ""
 
-    def keep(self, kind: str, form: str, text: str) -> None:
+    def keep(self, kind: str, form: str, text: str, mark: Fingerprint) -> None:
         self.kept.setdefault(kind, {}).setdefault(form, []).append(text)
-        self.seen.add([text])
-        self.openings[_opening(text)] += 1
-        self.topics.update(content_words(text))
+        self.seen.add_fingerprint(mark)
+        self.topics.update(mark.words)
+        if kind == "answer":
+            self.openings[_opening(text)] += 1
 
 
 def malformed(kind: str, text: str, config: InstructionsConfig) -> str:
@@ -180,7 +191,7 @@ def parse_list(text: str, first_number: int) -> list[str]:
     return entries
 
 
-@step(version=3)
+@step(version=4)
 def make_instructions(
     work: Work,
     *,
@@ -207,7 +218,6 @@ def make_instructions(
     pool.seen.add(previous)
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
-    rows: list[dict[str, Any]] = []
     yields: list[float] = []
     with work.progress.task("instructions", config.num_instructions) as task:
         index = 0
@@ -216,8 +226,8 @@ def make_instructions(
             if pool.shard != index:  # read back from the journal
                 for row in made:
                     if not row["reason"]:
-                        pool.keep(row["kind"], row["form"], row["instruction"])
-            rows += made
+                        text = row["instruction"]
+                        pool.keep(row["kind"], row["form"], text, Fingerprint.of(text))
             useful = [row for row in made if not row["reason"].startswith("enough")]
             yields.append(sum(not row["reason"] for row in useful) / max(1, len(useful)))
             recent = yields[-_YIELD_WINDOW:]
@@ -229,20 +239,24 @@ def make_instructions(
                 )
             index += 1
             task.update(sum(map(pool.num_kept, pool.kept)))
-    kept = [row for row in rows if not row["reason"]]
-    work.write_rows(
-        "records.jsonl",
-        [
-            Prompt(
-                id=f"{work.digest[:8]}-{number:05d}",
-                kind=row["kind"],
-                instruction=row["instruction"],
-                source=f"form {row['form']}, shard {row['shard']}, seed {row['seed']}",
-            ).to_row()
-            for number, row in enumerate(kept)
-        ],
-    )
-    work.drop([row for row in rows if row["reason"]])
+    work.write_rows("records.jsonl", _as_prompts(work, index))
+
+
+def _as_prompts(work: Work, num_shards: int) -> Iterator[dict[str, Any]]:
+    """The kept rows of all shards as Prompts; drops the others."""
+    number = 0
+    work.drop([])
+    for row in work.rows_of(range(num_shards)):
+        if row["reason"]:
+            work.drop([row])
+            continue
+        yield Prompt(
+            id=f"{work.digest[:8]}-{number:05d}",
+            kind=row["kind"],
+            instruction=row["instruction"],
+            source=f"form {row['form']}, shard {row['shard']}, seed {row['seed']}",
+        ).to_row()
+        number += 1
 
 
 def _one_shard(seed: int, generate: Any, config: InstructionsConfig, pool: _Pool, shard: int) -> list[dict[str, Any]]:
@@ -265,15 +279,12 @@ def _one_shard(seed: int, generate: Any, config: InstructionsConfig, pool: _Pool
             entries = entries[:-1]
         for text in entries:
             form = pool.form_of(kind, text, asked_form)
-            reason = pool.reason_to_drop(kind, form, text)
-            if not reason:
-                pool.keep(kind, form, text)
             rows.append(
                 {
                     "kind": kind,
                     "form": form,
                     "instruction": text,
-                    "reason": reason,
+                    "reason": pool.take(kind, form, text),
                     "step": "instructions",
                     "shard": shard,
                     "seed": request.seed,
@@ -302,10 +313,16 @@ def _request(
     )
 
 
-def _num_shared(text: str, seed: str) -> int:
-    """Number of words with which both begin."""
-    pairs = zip(text.split(), seed.split(), strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+def _beginnings(forms: dict[str, list[str]]) -> dict[tuple[str, ...], list[str]]:
+    """The forms that have a seed with these first words, of at least as many as show a form."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for form, seeds in forms.items():
+        for words in (tuple(seed.split()) for seed in seeds):
+            for size in range(_MIN_SHARED, len(words) + 1):
+                having = found.setdefault(words[:size], [])
+                if form not in having:
+                    having.append(form)
+    return found
 
 
 def _opening(text: str) -> str:

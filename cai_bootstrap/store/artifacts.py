@@ -1,4 +1,4 @@
-"""Content-addressed artifacts: a folder of files with a manifest that is written last, and atomic writes.
+"""Content-addressed artifacts: a folder of files with a manifest that is written last.
 
 An artifact exists when its manifest does. The manifest lists every file with its size and SHA-256, and carries a hash
 of itself, so that a torn, truncated or altered artifact is found before it is used.
@@ -7,105 +7,22 @@ of itself, so that a torn, truncated or altered artifact is found before it is u
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
-import re
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cai_bootstrap.errors import CorruptArtifact, DiskFull, MissingArtifact, UserError
-from cai_bootstrap.store.provenance import canonical_json, digest, file_sha256, ordered_json
+from cai_bootstrap.errors import CorruptArtifact, MissingArtifact, UserError
+from cai_bootstrap.store.files import load_rows, storage_errors, sync_folder, write_atomic
+from cai_bootstrap.store.provenance import canonical_json, digest, file_sha256
 
 MANIFEST = "manifest.json"
 RECORDS = "records.jsonl"
 MODEL_NAMES = frozenset({"base", "adapter", "model"})
 """Artifacts that hold weights; they live under `checkpoints/`."""
-_TEMPORARY_SUFFIX = ".being-written"
-# EFBIG is a file-size limit (ulimit -f), EDQUOT a quota: the same trouble for the user, and the same way out.
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-
-
-def full_disk(error: BaseException, path: Path) -> DiskFull | None:
-    """DiskFull naming `path` when `error` says that no space was left, else None."""
-    number = error.errno if isinstance(error, OSError) else None
-    # Libraries that write through native code give the errno in their own error's text only (safetensors does).
-    if number is None and (told := re.search(r"\(os error (\d+)\)", str(error))):
-        number = int(told.group(1))
-    if number not in _NO_SPACE:
-        return None
-    reason = os.strerror(number or errno.ENOSPC).lower()
-    return DiskFull(f"{path} cannot be written, {reason}: free some space and run the same command again")
-
-
-@contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turns a full disk into DiskFull and a folder that cannot be written into UserError, each naming `path`."""
-    try:
-        yield
-    except OSError as error:
-        full = full_disk(error, path)
-        if full is not None:
-            raise full from error
-        if error.errno in _NOT_WRITABLE:
-            what = f"{error.filename or path} cannot be written ({os.strerror(error.errno).lower()})"
-            raise UserError(f"{what}: write paths.root= with a folder of your own") from error
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that names made or renamed in it outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path`: after a kill at any instant the whole old content or the whole new one is there.
-
-    Missing folders are made. Raises DiskFull when no space is left (the old content stays), UserError when the place
-    cannot be written.
-    """
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY_SUFFIX}"
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that killed writers left anywhere under `folder`."""
-    for leftover in folder.rglob(f".*{_TEMPORARY_SUFFIX}"):
-        leftover.unlink(missing_ok=True)
-
-
-def dump_rows(rows: list[dict[str, Any]]) -> bytes:
-    """JSON Lines, each row's keys in their order. Raises UserError for a row that JSON cannot hold."""
-    return "".join(ordered_json(row) + "\n" for row in rows).encode()
-
-
-def load_rows(data: bytes) -> list[dict[str, Any]]:
-    """The rows that `dump_rows` wrote. Raises ValueError when a line is not JSON."""
-    # Not str.splitlines: it also splits at U+2028 and its like, which stand unescaped inside the texts.
-    return [json.loads(line) for line in data.decode().split("\n") if line]
-
-
 _checked: set[tuple[Path, int, int, int]] = set()
 
 
@@ -144,6 +61,13 @@ class Artifact:
     def rows(self, file: str = RECORDS) -> list[dict[str, Any]]:
         """The rows of a JSON Lines file. Raises as `file` does."""
         return load_rows(self.read(file))
+
+    def iter_rows(self, file: str = RECORDS) -> Iterator[dict[str, Any]]:
+        """The rows of a JSON Lines file one by one, so that its size is no matter. Raises as `file` does."""
+        path = self.file(file)
+        with _reading(path), path.open("rb") as lines:
+            for line in lines:
+                yield json.loads(line)
 
     def json(self, file: str) -> Any:
         """The value in a JSON file. Raises as `file` does."""

@@ -8,10 +8,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from cai_bootstrap.store.artifacts import storage_errors, sync_folder
+from cai_bootstrap.store.files import storage_errors, sync_folder
 from cai_bootstrap.store.provenance import canonical_json
 
 JOURNAL = "journal.jsonl"
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,14 @@ class Journal:
 
     @staticmethod
     def _end_of_whole_lines(descriptor: int) -> int:
-        data = b""
-        while block := os.read(descriptor, 1 << 20):
-            data += block
-        return data.rfind(b"\n") + 1
+        # From the end: reading a long journal whole for each line of it would be quadratic.
+        end = os.lseek(descriptor, 0, os.SEEK_END)
+        while end:
+            begin = max(0, end - _BLOCK)
+            if (found := os.pread(descriptor, end - begin, begin).rfind(b"\n")) >= 0:
+                return begin + found + 1
+            end = begin
+        return 0
 
 
 def _parse(line: bytes) -> JournalEntry | None:

@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cai_bootstrap.errors import RunLocked
-from cai_bootstrap.store.artifacts import storage_errors, write_atomic
+from cai_bootstrap.store.files import storage_errors, write_atomic
 
 _QUIET_WAIT_S = 2.0
 _MAX_COMMAND_CHARS = 200

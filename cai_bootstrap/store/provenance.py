@@ -39,6 +39,13 @@ _LIBRARIES = (
 )
 
 
+_ENCODERS = {
+    sort_keys: json.JSONEncoder(sort_keys=sort_keys, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    for sort_keys in (True, False)
+}
+_CONTAINERS = (dict, list, tuple)
+
+
 def canonical_json(value: Any) -> str:
     """The one JSON text of `value`: sorted keys, no spaces, non-ASCII as itself.
 
@@ -113,9 +120,10 @@ def library_versions() -> dict[str, str]:
 
 
 def _one_text(value: Any, *, sort_keys: bool) -> str:
-    _refuse_other_keys(value)
+    if isinstance(value, _CONTAINERS):
+        _refuse_other_keys(value)
     try:
-        text = json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = _ENCODERS[sort_keys].encode(value)
         text.encode()
     except (TypeError, ValueError) as error:
         shown = f"{value!r:.200}"
@@ -124,11 +132,12 @@ def _one_text(value: Any, *, sort_keys: bool) -> str:
 
 
 def _refuse_other_keys(value: Any) -> None:
+    items = value
     if isinstance(value, dict):
-        for key, item in value.items():
+        for key in value:
             if not isinstance(key, str):
                 raise UserError(f"key {key!r} of type {type(key).__name__} is not valid in JSON: write a string")
-            _refuse_other_keys(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
+        items = value.values()
+    for item in items:
+        if isinstance(item, _CONTAINERS):
             _refuse_other_keys(item)

@@ -15,15 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from cai_bootstrap.errors import CorruptArtifact, MissingArtifact, StepFailed, UserError
-from cai_bootstrap.store.artifacts import (
-    Artifact,
-    Store,
-    full_disk,
-    remove_leftovers,
-    storage_errors,
-    write_atomic,
-    write_manifest,
-)
+from cai_bootstrap.store.artifacts import Artifact, Store, write_manifest
+from cai_bootstrap.store.files import full_disk, remove_leftovers, storage_errors, write_atomic
 from cai_bootstrap.store.lock import artifact_lock, run_lock
 from cai_bootstrap.store.provenance import canonical_json, code_revision, library_versions
 from cai_bootstrap.store.work import (
@@ -203,7 +196,8 @@ class Run:
             resumed, started = partial.exists(), time.monotonic()
             work = Work(stage, name, digest, partial, seed, _as_json(settings), self.progress)
             try:
-                function(work, **inputs, **_as_json(values))
+                with work:
+                    function(work, **inputs, **_as_json(values))
             except Exception as error:
                 if (full := full_disk(error, partial)) is not None:
                     raise full from error

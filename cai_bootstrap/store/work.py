@@ -6,23 +6,15 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol, Self, TypeVar
 
 from cai_bootstrap.errors import CorruptArtifact, UserError
-from cai_bootstrap.store.artifacts import (
-    MANIFEST,
-    RECORDS,
-    Artifact,
-    dump_rows,
-    load_rows,
-    read_manifest,
-    storage_errors,
-    sync_folder,
-    write_atomic,
-)
+from cai_bootstrap.store.artifacts import MANIFEST, RECORDS, Artifact, read_manifest
+from cai_bootstrap.store.files import dump_row, load_rows, open_atomic, storage_errors, sync_folder, write_atomic
 from cai_bootstrap.store.journal import JOURNAL, Journal, JournalEntry
 from cai_bootstrap.store.provenance import canonical_json, digest, ordered_json
 
@@ -117,6 +109,7 @@ class SilentProgress:
 
 class Work:
     """A step in progress. Everything is written into `folder`, which becomes the artifact when the function returns.
+    A context manager: its end says whether the function did.
 
     After a kill the function is called again with the same arguments and the same folder: what `shard` committed comes
     back, and files that the function left there itself (a trainer's checkpoints) still lie there.
@@ -137,7 +130,8 @@ class Work:
         self._journal = Journal(folder)
         self._committed = self._journal.read()
         self._num_rows: dict[str, int] = {}
-        self._dropped: Rows | None = None
+        self._dropped: BinaryIO | None = None
+        self._open_files = contextlib.ExitStack()
         self._in_shard = False
         self._engines, self._warnings = self._read_state()
         self._earlier_engines = list(self._engines)
@@ -156,14 +150,30 @@ class Work:
             data = self._compute_shard(index, compute)
         return load_rows(data)
 
+    def rows_of(self, shards: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """The rows of committed shards, read back one shard after the other. Raises CorruptArtifact for a damaged one."""
+        for index in shards:
+            entry = self._committed.get(index)
+            data = None if entry is None else self._journal.content(entry)
+            if data is None:
+                raise CorruptArtifact(f"shard {index} of {self.folder} is missing or damaged: run the same command again")
+            yield from load_rows(data)
+
     def num_committed(self) -> int:
         """How many shards are committed."""
         return len(self._committed)
 
-    def write_rows(self, file: str, rows: Rows) -> None:
-        """Write a JSON Lines file of the artifact. Raises UserError for a row that JSON cannot hold, DiskFull."""
-        self.write_bytes(file, dump_rows(rows))
-        self._num_rows[file] = len(rows)
+    def write_rows(self, file: str, rows: Iterable[dict[str, Any]]) -> None:
+        """Write a JSON Lines file of the artifact, row by row: `rows` may be a generator, which may call `drop`.
+
+        Raises UserError for a row that JSON cannot hold, DiskFull.
+        """
+        count = 0
+        with self.open(file) as lines:
+            for row in rows:
+                lines.write(dump_row(row))
+                count += 1
+        self._num_rows[file] = count
 
     def write_json(self, file: str, value: Any) -> None:
         """Write a JSON file of the artifact, keys in their order. Raises as `write_rows` does."""
@@ -171,11 +181,19 @@ class Work:
         self.write_bytes(file, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
     def write_bytes(self, file: str, data: bytes) -> None:
-        """Write a file of the artifact. Raises UserError for a name that leads out of it or is the store's own."""
+        """Write a file of the artifact. Raises as `open` does."""
+        with self.open(file) as target:
+            target.write(data)
+
+    def open(self, file: str) -> AbstractContextManager[BinaryIO]:
+        """A file of the artifact to write in a `with` block; it is there when the block ends without an exception.
+
+        Raises UserError for a name that leads out of the artifact or is the store's own, DiskFull.
+        """
         parts = PurePosixPath(file).parts
         if not parts or ".." in parts or PurePosixPath(file).is_absolute() or parts[0] in IN_PROGRESS_ONLY | {MANIFEST}:
             raise UserError(f"{file!r} is not valid as an artifact's file: write a relative name such as {RECORDS!r}")
-        write_atomic(self.folder / file, data)
+        return open_atomic(self.folder / file)
 
     def record_engine(self, description: Mapping[str, Any]) -> None:
         """Put the engine that made the rows into the manifest; kept over a kill. A resumed step whose engine is another
@@ -196,19 +214,29 @@ class Work:
             self._warnings.append(text)
             self._write_state()
 
-    def drop(self, rows: Rows) -> None:
+    def drop(self, rows: Iterable[dict[str, Any]]) -> None:
         """Keep dropped samples beside the kept ones, in `dropped.jsonl`. Each row should carry its reason.
 
         Raises UserError inside a shard's compute, where a resumed step would lose them: return them as rows instead.
         """
         if self._in_shard:
             raise UserError("drop() inside a shard is lost after a kill: return the rows from the shard, then drop")
-        self._dropped = [*(self._dropped or []), *rows]
+        if self._dropped is None:
+            self._dropped = self._open_files.enter_context(self.open(DROPPED))
+            self._num_rows[DROPPED] = 0
+        for row in rows:
+            self._dropped.write(dump_row(row))
+            self._num_rows[DROPPED] += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        # What was dropped becomes a file, or goes when the step failed: the next attempt drops it again.
+        self._open_files.__exit__(kind, value, trace)
 
     def summary(self) -> dict[str, Any]:
-        """Write what was dropped; returns the manifest's num_records, engine and warnings."""
-        if self._dropped is not None:
-            self.write_rows(DROPPED, self._dropped)
+        """The manifest's num_records, engine and warnings."""
         others = sum(count for file, count in self._num_rows.items() if file != DROPPED)
         return {
             "num_records": self._num_rows.get(RECORDS, others),
@@ -224,7 +252,7 @@ class Work:
             rows = compute(seed)
         finally:
             self._in_shard = False
-        data = dump_rows(rows)
+        data = b"".join(map(dump_row, rows))
         file = f"{_SHARDS}/{index}.jsonl"
         write_atomic(self.folder / file, data)
         entry = JournalEntry(index, file, hashlib.sha256(data).hexdigest(), len(rows))

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from cai_bootstrap.store.artifacts import full_disk, storage_errors, sync_folder, write_atomic
+from cai_bootstrap.store.files import full_disk, storage_errors, sync_folder, write_atomic
 from cai_bootstrap.store.provenance import file_sha256
 
 if TYPE_CHECKING:

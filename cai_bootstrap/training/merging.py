@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from cai_bootstrap.engines import model_files
 from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.errors import StepFailed, UserError
-from cai_bootstrap.store.artifacts import full_disk
+from cai_bootstrap.store.files import full_disk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

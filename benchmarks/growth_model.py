@@ -1,0 +1,69 @@
+"""Time for a pair and memory as a real stage 1 grows: the real base model, the same root, more instructions each time.
+
+    python -m benchmarks.growth_model paths.root=FOLDER [--instructions 185 370 740]
+
+Each size is a run of the command of its own, to the merged model; the base model is prepared and measured before, once.
+A pair's seconds are those of the steps that work pair by pair, from the instructions to the adapter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import isolated, pairing
+
+_FIXED = ("calibration", "model")
+"""Steps of the stage that are as long for any number of pairs."""
+
+
+def grow(root: Path, num_instructions: int, words: list[str]) -> dict[str, Any]:
+    """One run: pairs, seconds in all and by step, and the memory of its largest process."""
+    from cai_bootstrap.store.run import Run
+
+    name = f"growth-{num_instructions}"
+    words = [*words, f"run={name}", "until=model", f"stage.instructions.num_instructions={num_instructions}"]
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "cai_bootstrap", "stage=1", "stage.pairs.min_pairs=50", *words], check=True)
+    seconds = time.perf_counter() - begin
+    at_most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    with Run(root, name) as run:
+        stage = run.stage("explicit")
+        assert stage is not None
+        steps = {step: artifact for step in stage["steps"] if (artifact := run.artifact("explicit", step)) is not None}
+    by_step = {step: artifact.manifest["seconds"] for step, artifact in steps.items()}
+    num_pairs = int(steps["pairs"].json("statistics.json")["num_pairs"])
+    growing = sum(taken for step, taken in by_step.items() if step not in _FIXED)
+    return {
+        "num_instructions": num_instructions,
+        "num_pairs": num_pairs,
+        "seconds": seconds,
+        "seconds_by_step": by_step,
+        "seconds_per_pair": growing / num_pairs,
+        "mib_at_most": at_most,
+    }
+
+
+def main() -> None:
+    """Measure, save, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("words", nargs="*", help="words of a run; paths.root= is needed")
+    parser.add_argument("--instructions", type=int, nargs="+", default=[185, 370, 740])
+    options = parser.parse_args()
+    roots = [word.removeprefix("paths.root=") for word in options.words if word.startswith("paths.root=")]
+    if not roots:
+        raise SystemExit("paths.root= is missing: name the folder of the runs, which may be resumed")
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "cai_bootstrap", "stage=0", "run=growth", *options.words], check=True)
+    baseline = time.perf_counter() - begin
+    sizes = [isolated.call(grow, Path(roots[0]), size, options.words) for size in options.instructions]
+    pairing.save("growth_model", {"baseline_seconds": baseline, "by_size": sizes})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""What pairs reject: the base model's own habits, and hard negatives made from other answers."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from cai_bootstrap import templates
+from cai_bootstrap.evals import english
+from cai_bootstrap.steps.duplicates import content_words
+from cai_bootstrap.steps.judge import answer_key
+
+MAX_TRIES = 20
+"""Draws for a negative that differs from the chosen answer."""
+
+
+class Answer(NamedTuple):
+    """A selected answer, as much of it as negatives are made from: all of them are in memory at once."""
+
+    prompt_id: str
+    kind: str
+    instruction: str
+    text: str
+    score: float
+
+
+class Written(NamedTuple):
+    """What the model wrote to be rejected."""
+
+    text: str
+    finish: str
+    seed: int
+
+
+class Sources:
+    """What rejected answers are made from. Other rows are drawn by place, never searched: a search per pair is quadratic."""
+
+    def __init__(
+        self,
+        rows: Sequence[Answer],
+        zero_shot: dict[str, Written],
+        run_on: dict[str, Written],
+        refusals: Sequence[str],
+    ) -> None:
+        self.rows, self.zero_shot, self.run_on, self.refusals = rows, zero_shot, run_on, refusals
+        self.num_kinds = len({row.kind for row in rows})
+        self._by_size: dict[tuple[str, int], list[Answer]] = {}
+        for row in rows:
+            self._by_size.setdefault((row.kind, len(row.text.split())), []).append(row)
+
+    def of_another_kind(self, kind: str, rng: random.Random) -> Answer:
+        """A row of another kind, or any where there is only one."""
+        row = rng.choice(self.rows)
+        while self.num_kinds > 1 and row.kind == kind:
+            row = rng.choice(self.rows)
+        return row
+
+    def like(self, row: Answer, rng: random.Random) -> Answer | None:
+        """A row of the same kind with another answer, at most a word longer or shorter; None when some draws find none."""
+        size, key = len(row.text.split()), answer_key(row.text, row.instruction)
+        alike = [self._by_size.get((row.kind, near), []) for near in (size - 1, size, size + 1)]
+        weights = list(map(len, alike))
+        for _ in range(MAX_TRIES):
+            other = rng.choice(rng.choices(alike, weights)[0])  # never empty: `row` itself is in one of them
+            if other.text != row.text and answer_key(other.text, other.instruction) != key:
+                return other
+        return None
+
+
+Negative = tuple[str, bool, str]
+"""(text, whether EOS is taught after it, where it came from)."""
+
+
+def _zero_shot(row: Answer, sources: Sources, rng: random.Random) -> Negative:
+    made = sources.zero_shot[row.prompt_id]
+    return made.text.rstrip(), made.finish == "eos", f"zero-shot, seed {made.seed}"
+
+
+def _off_topic(row: Answer, sources: Sources, rng: random.Random) -> Negative:
+    other = sources.of_another_kind(row.kind, rng)
+    return templates.response(other.text), True, f"answer to {other.prompt_id}"
+
+
+def _factual(row: Answer, sources: Sources, rng: random.Random) -> Negative:
+    """Another number in place of a number, or another answer of the same kind and nearly the same length."""
+    number = re.search(r"\d+", row.text)
+    if number:
+        value = int(number.group())
+        changed = value + rng.choice([d for d in (-3, -2, -1, 1, 2, 3) if value + d >= 0])
+        text = row.text[: number.start()] + str(changed) + row.text[number.end() :]
+        return templates.response(text), True, f"number {value} → {changed}"
+    other = sources.like(row, rng)
+    if other is None:
+        return _off_topic(row, sources, rng)
+    return templates.response(other.text), True, f"answer to {other.prompt_id} of the same kind"
+
+
+def _rambling(row: Answer, sources: Sources, rng: random.Random) -> Negative:
+    made = sources.run_on[row.prompt_id]
+    text = templates.response(row.text) + made.text.rstrip()
+    return text, made.finish == "eos", f"run-on, seed {made.seed}"
+
+
+def _broken_format(row: Answer, sources: Sources, rng: random.Random) -> Negative:
+    text, instruction = row.text, row.instruction
+    broken = rng.choice(
+        [
+            f" {instruction}\nResponse: {text}",
+            f" {text}\nInstruction: {rng.choice(sources.rows).instruction}",
+            f"\n\n{text}\n\n{text}",
+            f" Response: Response: {text}",
+            f" {instruction} {instruction}",
+        ]
+    )
+    return broken, True, "format broken on purpose"
+
+
+def _refusal(row: Answer, sources: Sources, rng: random.Random) -> Negative:
+    return templates.response(rng.choice(sources.refusals)), True, "refusal sampled from the base model"
+
+
+def _echo(row: Answer, sources: Sources, rng: random.Random) -> Negative:
+    """A word of the instruction in place of an answer («Complete the pair: knife and» → «knife»), or the message itself."""
+    body = row.instruction.partition(": ")[2] or row.instruction
+    if row.kind == "respond":
+        return templates.response(body), True, "the message itself"
+    said = set(english.words(row.text))
+    words = [word for word in re.findall(r"[A-Za-z]+|\d+", body) if content_words(word) and not said & set(english.words(word))]
+    if not words:
+        return _off_topic(row, sources, rng)
+    end = "." if row.text.endswith(".") else ""
+    return templates.response(words[-1] + end), True, "a word of the instruction"
+
+
+NEGATIVES: dict[str, Callable[[Answer, Sources, random.Random], Negative]] = {
+    "zero_shot": _zero_shot,
+    "off_topic": _off_topic,
+    "factual": _factual,
+    "rambling": _rambling,
+    "broken_format": _broken_format,
+    "refusal": _refusal,
+    "echo": _echo,
+}
