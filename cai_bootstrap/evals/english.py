@@ -5,6 +5,7 @@ Rules, not a parser: small on purpose, so that each can be read and tested. Ever
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections import Counter
@@ -24,6 +25,8 @@ _REFUSAL = re.compile(
     r"\b(?:as an ai|i (?:do not|dont|really dont) know|i have no idea|i (?:am|m) not (?:sure|able)|im not (?:sure|able)"
     r"|i (?:cannot|cant|can not|am unable to|wont) (?:answer|help|do|say|complete|write|generate|respond))\b"
 )
+_REFUSAL_BEGINS = frozenset({"as", "i", "im"})
+"""The first words of what `_REFUSAL` looks for, which most texts do not have."""
 _META = re.compile(
     r"\b(?:write|generate|make|create|give|use|compose)\b.{0,24}\b(?:sentences?|questions?|titles?|headline|the word)\b"
     r"|\b(?:sentence|question|title)s? (?:with|about|using|containing|that|which|for)\b|\bthis sentence\b"
@@ -64,10 +67,14 @@ NUMBER_WORDS: dict[str, int] = (
 )
 
 
+_NUM_REMEMBERED = 4096
+"""A text is looked at from many sides in a row, and its words come again in the next one."""
+
 # What `plain` makes of each ASCII character: letters in lower case, apostrophes gone, all else but digits a space.
 _PLAIN = {code: char.lower() if (char := chr(code)).isalnum() else None if char in "'`" else " " for code in range(128)}
 
 
+@functools.lru_cache(maxsize=_NUM_REMEMBERED)
 def plain(text: str) -> str:
     """`text` in lower case without accents, apostrophes and punctuation, words parted by one space."""
     if text.isascii():
@@ -78,6 +85,7 @@ def plain(text: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", text))
 
 
+@functools.lru_cache(maxsize=_NUM_REMEMBERED)
 def singular(word: str) -> str:
     """`word` without a plural ending. Both sides of a comparison go through it, so odd results do no harm.
 
@@ -95,17 +103,27 @@ def singular(word: str) -> str:
 
 def words(text: str) -> list[str]:
     """The normalised words of `text`, without articles, plurals folded."""
-    return [singular(word) for word in plain(text).split() if word not in ARTICLES]
+    return list(_words(text))
+
+
+@functools.lru_cache(maxsize=_NUM_REMEMBERED)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(singular(word) for word in plain(text).split() if word not in ARTICLES)
 
 
 def sentences(text: str) -> list[str]:
     """The sentences of `text` in order. A line break ends a sentence; list markers are dropped."""
+    return list(_sentences(text))
+
+
+@functools.lru_cache(maxsize=_NUM_REMEMBERED)
+def _sentences(text: str) -> tuple[str, ...]:
     found = []
     for line in text.splitlines():
         for piece in _SENTENCE_END.split(_LIST_MARKER.sub("", line)):
             if plain(piece):
                 found.append(piece.strip())
-    return found
+    return tuple(found)
 
 
 def find(phrase: Sequence[str], within: Sequence[str]) -> list[int]:
@@ -140,6 +158,8 @@ def own_sentences(answer: str, instruction: str) -> list[str]:
 def is_loop(text: str) -> bool:
     """Whether some words stand three times in a row, or a clause of two or more words comes three times."""
     tokens = plain(text).split()
+    if len(tokens) - len(set(tokens)) < 2:
+        return False  # what comes three times has words that do
     for size in range(1, len(tokens) // 3 + 1):
         for i in range(len(tokens) - 3 * size + 1):
             if tokens[i : i + size] == tokens[i + size : i + 2 * size] == tokens[i + 2 * size : i + 3 * size]:
@@ -158,7 +178,8 @@ def is_tautology(sentence: str) -> bool:
 
 def is_refusal(text: str) -> bool:
     """Whether the text says that it cannot or will not answer."""
-    return bool(_REFUSAL.search(plain(text)))
+    said = plain(text)
+    return not _REFUSAL_BEGINS.isdisjoint(said.split()) and bool(_REFUSAL.search(said))
 
 
 def is_about_the_task(text: str) -> bool:

@@ -32,15 +32,15 @@ def write_outputs(
     items = draw(tasks.load_suite(suite, split), work.settings.get("num_items", 0))
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
-    rows: list[dict[str, Any]] = []
+    size = int(work.settings["shard_size"])
     with work.progress.task(f"evaluation, {arm}", len(items)) as task:
-        for index, part in chunks(items, work.settings["shard_size"]):
-            rows += work.shard(
+        for index, part in chunks(items, size):
+            work.shard(
                 index,
                 lambda _, part=part: _outputs(engine, part, arm, shots, work.settings["max_tokens"]),  # type: ignore[misc]
             )
-            task.update(min((index + 1) * work.settings["shard_size"], len(items)))
-    work.write_rows("records.jsonl", rows)
+            task.update(min((index + 1) * size, len(items)))
+    work.write_rows("records.jsonl", work.rows_of(range(-(-len(items) // size))))
 
 
 @step(version=2)

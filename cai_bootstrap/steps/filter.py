@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections import Counter
@@ -28,9 +29,14 @@ _EMPTY_WORDS = frozenset("i you it he she we they is are was its im".split())
 
 def unfit(completion: Completion, prompt: Prompt) -> str:
     """Why a candidate may not be chosen, whatever its score; empty when it may."""
-    text, instruction = completion.text, prompt.instruction
     if completion.finish == "length":
         return "cut at the token limit"
+    return _unfit_text(completion.text, prompt)
+
+
+@functools.lru_cache(maxsize=256)  # several candidates of a prompt say the same as a rule
+def _unfit_text(text: str, prompt: Prompt) -> str:
+    instruction = prompt.instruction
     if not text:
         return "empty"
     if _FORGED.search(text):

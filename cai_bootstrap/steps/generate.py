@@ -146,8 +146,8 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
     found: dict[str, None] = {}
     with work.progress.task("refusals", MIN_REFUSALS) as task:
         for index in range(2 * num_shards, 2 * num_shards + _MAX_REFUSAL_SHARDS):
-            for row in work.shard(index, lambda seed: _refusals(engine, refusals, seed)):
-                found[row["text"]] = None
+            work.shard(index, lambda seed: _refusals(engine, refusals, seed))
+            found |= {row["text"]: None for row in work.rows_of([index])}
             task.update(len(found))
             if len(found) >= MIN_REFUSALS:
                 break

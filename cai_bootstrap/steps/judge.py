@@ -89,7 +89,8 @@ def calibrate(
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
     with work.progress.task("calibration", None):
-        rows = work.shard(0, lambda seed: _calibration_rows(engine, work.settings, shots, kinds, principles, seed))
+        work.shard(0, lambda seed: _calibration_rows(engine, work.settings, shots, kinds, principles, seed))
+    rows = list(work.rows_of([0]))
     methods = {kind: SelectionMethod(name) for kind, name in work.settings["methods"].items()}
     table: dict[str, Any] = {}
     for method in SelectionMethod:

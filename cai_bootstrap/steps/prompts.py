@@ -78,8 +78,8 @@ class _Pool:
     kept: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     openings: Counter[str] = field(default_factory=Counter)
     topics: Counter[str] = field(default_factory=Counter)
-    shard: int = -1
-    """The last one whose instructions were kept while it was made."""
+    fresh: list[dict[str, Any]] = field(default_factory=list)
+    """The rows of the shard that was made just now, whose instructions were kept on the way."""
 
     def __post_init__(self) -> None:
         self.beginnings = {kind: _beginnings(forms) for kind, forms in self.seeds.items()}
@@ -222,12 +222,12 @@ def make_instructions(
     with work.progress.task("instructions", config.num_instructions) as task:
         index = 0
         while not pool.complete():
-            made = work.shard(index, lambda seed, n=index: _one_shard(seed, engine.generate, config, pool, n))  # type: ignore[misc]
-            if pool.shard != index:  # read back from the journal
-                for row in made:
-                    if not row["reason"]:
-                        text = row["instruction"]
-                        pool.keep(row["kind"], row["form"], text, Fingerprint.of(text))
+            pool.fresh = []
+            work.shard(index, lambda seed, n=index: _one_shard(seed, engine.generate, config, pool, n))  # type: ignore[misc]
+            made = pool.fresh or list(work.rows_of([index]))
+            for row in made if not pool.fresh else ():  # committed by an earlier process
+                if not row["reason"]:
+                    pool.keep(row["kind"], row["form"], row["instruction"], Fingerprint.of(row["instruction"]))
             useful = [row for row in made if not row["reason"].startswith("enough")]
             yields.append(sum(not row["reason"] for row in useful) / max(1, len(useful)))
             recent = yields[-_YIELD_WINDOW:]
@@ -290,7 +290,7 @@ def _one_shard(seed: int, generate: Any, config: InstructionsConfig, pool: _Pool
                     "seed": request.seed,
                 }
             )
-    pool.shard = shard
+    pool.fresh = rows
     return rows
 
 

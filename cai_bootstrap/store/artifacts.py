@@ -65,7 +65,7 @@ class Artifact:
     def iter_rows(self, file: str = RECORDS) -> Iterator[dict[str, Any]]:
         """The rows of a JSON Lines file one by one, so that its size is no matter. Raises as `file` does."""
         path = self.file(file)
-        with _reading(path), path.open("rb") as lines:
+        with _reading(path), path.open(encoding="utf-8", newline="\n") as lines:
             for line in lines:
                 yield json.loads(line)
 

@@ -100,4 +100,4 @@ def dump_row(row: dict[str, Any]) -> bytes:
 def load_rows(data: bytes) -> list[dict[str, Any]]:
     """The rows of JSON Lines. Raises ValueError when a line is not JSON."""
     # Not str.splitlines: it also splits at U+2028 and its like, which stand unescaped inside the texts.
-    return [json.loads(line) for line in data.split(b"\n") if line]
+    return [json.loads(line) for line in data.decode().split("\n") if line]

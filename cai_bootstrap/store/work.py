@@ -136,8 +136,8 @@ class Work:
         self._engines, self._warnings = self._read_state()
         self._earlier_engines = list(self._engines)
 
-    def shard(self, index: int, compute: Callable[[int], Rows]) -> Rows:
-        """The rows of a shard: as committed, or computed now with the shard's own seed and committed.
+    def shard(self, index: int, compute: Callable[[int], Rows]) -> None:
+        """Commit a shard's rows, computed with the shard's own seed, unless they are committed; `rows_of` reads them back.
 
         `compute` gets that seed and must depend on nothing else that changes between calls; what it does beside
         returning rows is not repeated after a kill, so `drop` is refused inside it. Raises DiskFull.
@@ -145,10 +145,8 @@ class Work:
         if index < 0:
             raise UserError(f"shard index {index} is not valid: count from 0")
         entry = self._committed.get(index)
-        data = None if entry is None else self._journal.content(entry)
-        if data is None:
-            data = self._compute_shard(index, compute)
-        return load_rows(data)
+        if entry is None or self._journal.content(entry) is None:
+            self._compute_shard(index, compute)
 
     def rows_of(self, shards: Iterable[int]) -> Iterator[dict[str, Any]]:
         """The rows of committed shards, read back one shard after the other. Raises CorruptArtifact for a damaged one."""
@@ -244,7 +242,7 @@ class Work:
             "warnings": self._warnings,
         }
 
-    def _compute_shard(self, index: int, compute: Callable[[int], Rows]) -> bytes:
+    def _compute_shard(self, index: int, compute: Callable[[int], Rows]) -> None:
         # `attempt` keeps its place in the seed for steps that retry a shard with fresh luck.
         seed = int(digest({"seed": self.seed, "step": self.digest, "shard": index, "attempt": 0})[:8], 16)
         self._in_shard = True
@@ -258,7 +256,6 @@ class Work:
         entry = JournalEntry(index, file, hashlib.sha256(data).hexdigest(), len(rows))
         self._journal.append(entry)
         self._committed[index] = entry
-        return data
 
     def _read_state(self) -> tuple[list[dict[str, Any]], list[str]]:
         try:
