@@ -5,6 +5,7 @@
 Four candidates each of a quarter as many instructions are filtered and become pairs; the instructions come out of lists that
 a scripted engine continues, as far as the step asks for them. The lines are the committed seeds with other words from the
 seeds and the held-out items in them, drawn as often as they stand there, so they repeat themselves as a model's do.
+A step's rate counts the records that it takes in: lines of lists, candidates, kept answers.
 Each step runs in a process of its own; what the model would write is made beforehand and is in no figure.
 """
 
@@ -243,7 +244,8 @@ def main() -> None:
         parts[part]["taken"] = count
         parts[part]["per_second"] = count / parts[part]["seconds"]
     seconds = sum(part["seconds"] for part in parts.values())
-    pairing.save("million", {"records": options.records, "per_second": options.records / seconds, "steps": parts})
+    per_second = sum(taken.values()) / seconds
+    pairing.save("million", {"records": options.records, "per_second": per_second, "steps": parts})
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ PAIRS = "pairs.parquet"
 _ROW_GROUP = 1000
 """Pairs in memory at once while a file is written or read."""
 
+_PROVENANCE = json.JSONEncoder(sort_keys=True)
 _SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("id", "kind", "instruction", "prompt", "chosen", "rejected")),
@@ -77,8 +78,9 @@ def write_pairs(work: Work, pairs: Iterable[PreferencePair]) -> None:
     """Pairs as Parquet: flat columns, `provenance` as JSON text; pandas and datasets read it in one line."""
     with work.open(PAIRS) as file, pq.ParquetWriter(file, _SCHEMA) as writer:
         for _, group in chunks(pairs, _ROW_GROUP):
-            rows = [{**vars(pair), "provenance": json.dumps(pair.provenance, sort_keys=True)} for pair in group]
-            writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
+            columns = {name: [getattr(pair, name) for pair in group] for name in _SCHEMA.names}
+            columns["provenance"] = list(map(_PROVENANCE.encode, columns["provenance"]))
+            writer.write_table(pa.Table.from_pydict(columns, schema=_SCHEMA))
 
 
 class Tally:
