@@ -34,6 +34,7 @@ def _bootstrap(num_pairs: int) -> dict[str, Any]:
 
     from cai_bootstrap import stages
     from cai_bootstrap.__main__ import compose_job
+    from cai_bootstrap.lineage import Parent
     from cai_bootstrap.pipeline import Outcome, bootstrap
     from cai_bootstrap.store.run import Run
 
@@ -50,7 +51,7 @@ def _bootstrap(num_pairs: int) -> dict[str, Any]:
             begin = time.perf_counter()
             engine = ScriptedEngine(KNOWN)
             engine.calls = deque(maxlen=1)  # its memory of them is the test's, not the data path's
-            bootstrap(run, ScriptedSession(engine), config, stages.load("explicit"), base, outcome, "pairs", 1)
+            bootstrap(run, ScriptedSession(engine), config, stages.load("explicit"), Parent(base), outcome, "pairs", 1)
             seconds = time.perf_counter() - begin
             assert outcome.pairs is not None
             made = int(outcome.pairs.json("statistics.json")["num_pairs"])

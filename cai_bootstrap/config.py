@@ -182,6 +182,10 @@ class GateConfig:
     max_p_value: float
     noninferiority_margin: float
     """The paired 95 % lower bound of trained strict minus few-shot content must lie above minus this."""
+    max_loss: float
+    """Retention: on each ancestor's suite the strict rate may fall by at most this from the parent's."""
+    loss_margin: float
+    """Retention: the paired 95 % lower bound of that difference must lie above minus this."""
     override: str | None = None
 
 

@@ -15,13 +15,14 @@ from cai_bootstrap.engines.resolve import resolve_engine
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.evals import tasks
-from cai_bootstrap.stages.stage import Stage, load_seeds
+from cai_bootstrap.lineage import Parent, eval_step, find_parent, require_promoted
+from cai_bootstrap.stages.stage import Stage, load_seeds, seeds_of
 from cai_bootstrap.steps import decide
 from cai_bootstrap.steps.base import audit_model, prepare_base
 from cai_bootstrap.steps.evaluate import score_outputs, write_outputs
 from cai_bootstrap.steps.pair import iter_pairs
 from cai_bootstrap.store.artifacts import Artifact
-from cai_bootstrap.store.run import Run, read_run
+from cai_bootstrap.store.run import Run
 
 UNTIL = ("pairs", "model", "gate")
 
@@ -48,17 +49,22 @@ class Runner(Protocol):
 class Outcome:
     """What a stage came to; a part that was not reached is None."""
 
-    base: dict[str, Artifact] = field(default_factory=dict)
-    """The base model's arms: raw (where asked for), cued, fewshot."""
+    arms: dict[str, Artifact] = field(default_factory=dict)
+    """What the trained model is compared with: the base model raw (where asked for), cued, fewshot, and the parent."""
     gap: Artifact | None = None
     pairs: Artifact | None = None
     model: Artifact | None = None
     trained: Artifact | None = None
+    retained: dict[str, Artifact] = field(default_factory=dict)
+    """The trained model's outcomes on its ancestors' suites."""
     gate: Artifact | None = None
 
 
 def measure_baseline(run: Runner, session: Session, config: Config, suite: str) -> tuple[Artifact, Outcome]:
-    """Stage 0: the base model, audited and measured raw, cued and few-shot. Returns (base model, outcome)."""
+    """Stage 0: the base model, audited and measured raw, cued and few-shot on a suite. Returns (base model, outcome).
+
+    The worked examples are those of the suite's stage.
+    """
     step = functools.partial(run.step, "baseline", seed=config.seed)
     seeds = load_seeds(suite, config.stage.seeds)
     sampled = engine_settings(config)
@@ -73,19 +79,19 @@ def measure_baseline(run: Runner, session: Session, config: Config, suite: str) 
     planned: list[tuple[str, str, list[list[str]]]] = [("raw", "raw", [])] if config.eval.raw else []
     planned += [("cued", "cued", []), *((f"fewshot-{name}", "fewshot", shots) for name, shots in seeds["shots"].items())]
     for name, arm, shots in planned:
-        arms[name] = evaluate(step, session, config, name, base, suite, arm, shots)
+        arms[name] = evaluate(step, session, config, f"{suite}-{name}", base, suite, arm, shots)
     fewshot = {name.replace("-", "_"): arm for name, arm in arms.items() if name.startswith("fewshot")}
     gap = step(
-        "gate",
+        f"{suite}-gap",
         decide.decide_gap,
         settings={"max_p_value": config.stage.gate.max_p_value},
         inputs={"cued": arms["cued"], **fewshot},
     )
-    outcome = Outcome(base={name: arms[name] for name in ("raw", "cued") if name in arms}, gap=gap)
+    outcome = Outcome(arms={name: arms[name] for name in ("raw", "cued") if name in arms}, gap=gap)
     if is_made(gap):
-        outcome.base["fewshot"] = fewshot[gap.json("shots.json")["better"]]
+        outcome.arms["fewshot"] = fewshot[gap.json("shots.json")["better"]]
     else:  # only planned: which set is better will be known then
-        outcome.base["fewshot"] = fewshot[sorted(fewshot)[0]]
+        outcome.arms["fewshot"] = fewshot[sorted(fewshot)[0]]
     return base, outcome
 
 
@@ -94,16 +100,17 @@ def bootstrap(
     session: Session,
     config: Config,
     stage: Stage,
-    parent: Artifact,
+    origin: Parent,
     outcome: Outcome,
     until: str,
     round_: int,
 ) -> None:
     """One round of a stage, from its parent's model to its gate; fills in `outcome`."""
+    parent = origin.model
     suffix = "" if round_ == 1 else f"-{round_}"
     step = functools.partial(run.step, stage.name, seed=config.seed + round_ - 1)
     heavy = {"session": session}
-    seeds, sampled, c = load_seeds(stage.seeds, config.stage.seeds), engine_settings(config), to_dict(config.stage)
+    seeds, sampled, c = seeds_of(stage, config.stage.seeds), engine_settings(config), to_dict(config.stage)
     suites = [tasks.load_suite(name, split) for name in tasks.SUITE_SHA256 for split in tasks.SPLITS]
     heldout = [item.instruction for suite in suites for item in suite]
     earlier = outcome.pairs
@@ -137,7 +144,7 @@ def bootstrap(
         inputs={"model": parent},
         values={
             "shots": seeds["shots"],
-            "kinds": [[kind, list(words)] for kind, words in stage.kinds],
+            "kinds": list(map(list, stage.kinds)),
             "principles": [text for _, text in principles],
         },
     )
@@ -180,11 +187,18 @@ def bootstrap(
     if until == "model":
         return
     outcome.trained = evaluate(step, session, config, f"eval{suffix}", outcome.model, stage.suite, "trained", [])
+    if origin.evals:
+        outcome.arms["parent"] = evaluate(step, session, config, "parent", parent, stage.suite, "trained", [])
+    for suite in origin.evals:
+        name = eval_step(suite, stage.suite, suffix)
+        outcome.retained[suite] = evaluate(step, session, config, name, outcome.model, suite, "trained", [])
+    before = {f"before_{suite}": records for suite, records in origin.evals.items()}
+    after = {f"after_{suite}": records for suite, records in outcome.retained.items()}
     outcome.gate = step(
-        "gate" if round_ == 1 else f"gate{suffix}",
+        f"gate{suffix}",
         decide.decide_gate,
         settings=c["gate"],
-        inputs={"trained": outcome.trained, **outcome.base},
+        inputs={"trained": outcome.trained, **outcome.arms, **before, **after},
         values={"stage": stage.name, "warnings": warnings_of(run, stage.name)},
     )
 
@@ -255,30 +269,33 @@ def run_stage(config: Config, until: str = "gate") -> int:
         raise UserError(f"until={until!r} is not known: write one of {', '.join(UNTIL)}")
     root, started = Path(config.paths.root), time.monotonic()
     name = config.stage.name
-    require_parent(root, config)
-    load_seeds("explicit" if name == "baseline" else stages.load(name).seeds, config.stage.seeds)
+    parent = origin_of(root, config)
+    for suite in suites_of(name):
+        load_seeds(suite, config.stage.seeds)
     progress = ConsoleProgress()
     with Run(root, config.run, progress) as run:
         run.save_config(name, to_dict(config))
         engine = resolve_engine(run.folder, config.engine, progress)
         with Session(engine) as session:
-            suite = "explicit" if name == "baseline" else stages.load(name).suite
-            base, outcome = measure_baseline(run, session, config, suite)
-            assert outcome.gap is not None
-            run.record_stage("baseline", outcome.gap, passed=True)
-            gap = outcome.gap.json("gate.json")["checks"][0]["passed"]
-            passed, skipped = True, name != "baseline" and not gap
-            if skipped:
-                run.record_stage(name, None, passed=True, skipped=True)
-            elif name != "baseline":
-                power = outcome.gap.json("power.json")
-                progress.line(describe_power(power))
-                passed = run_rounds(run, session, config, base, outcome, until)
-        print_outcome(config, run, outcome, skipped=skipped, until=until, seconds=time.monotonic() - started)
+            passed = True
+            for suite in suites_of(name):
+                base, outcome = measure_baseline(run, session, config, suite)
+                assert outcome.gap is not None
+                run.record_stage("baseline", outcome.gap, passed=True)
+                gap = outcome.gap.json("gate.json")["checks"][0]["passed"]
+                skipped = name != "baseline" and not gap
+                if skipped:
+                    run.record_stage(name, None, passed=True, skipped=True)
+                elif name != "baseline":
+                    power = outcome.gap.json("power.json")
+                    progress.line(describe_power(power))
+                    passed = run_rounds(run, session, config, parent or Parent(base), outcome, until)
+                seconds = time.monotonic() - started
+                print_outcome(config, run, outcome, suite=suite, skipped=skipped, until=until, seconds=seconds)
     return 0 if passed or config.stage.gate.override else 1
 
 
-def run_rounds(run: Run, session: Session, config: Config, parent: Artifact, outcome: Outcome, until: str) -> bool:
+def run_rounds(run: Run, session: Session, config: Config, parent: Parent, outcome: Outcome, until: str) -> bool:
     """Train, and after a failed gate add data and train again, up to `stage.max_rounds`. Whether the gate was passed."""
     stage = stages.load(config.stage.name)
     for round_ in range(1, config.stage.max_rounds + 1):
@@ -292,21 +309,18 @@ def run_rounds(run: Run, session: Session, config: Config, parent: Artifact, out
     return False
 
 
-def require_parent(root: Path, config: Config) -> None:
-    """Raise MissingArtifact unless the stage's parent was promoted in `parent_run`. The baseline runs by itself."""
-    parent, run = config.stage.parent, config.parent_run
-    if not parent or (run is None and parent == "baseline"):
-        return
-    where = run or config.run
-    entry = ((read_run(root, where) or {}).get("stages") or {}).get(parent) or {}
-    gate = entry.get("gate")
-    if entry.get("skipped") or (gate and (gate["passed"] or gate["override"])):
-        return
-    state = "has not passed its gate" if gate else "has not run"
-    raise MissingArtifact(
-        f"stage={config.stage.name} needs stage {parent} of run={where}, which {state}: run "
-        f"`python -m cai_bootstrap stage={parent} run={where}` first"
-    )
+def origin_of(root: Path, config: Config, *, planned: bool = False) -> Parent | None:
+    """The configured stage's parent, None when that is the base model. Raises MissingArtifact unless only `planned`."""
+    if config.stage.name == "baseline":
+        return None
+    if config.parent_run is not None:
+        require_promoted(root, config, config.stage.parent)
+    try:
+        return find_parent(root, config)
+    except MissingArtifact:
+        if planned:
+            return None
+        raise
 
 
 def bind(function: Callable[..., None], **resources: Any) -> Callable[..., None]:
@@ -346,15 +360,27 @@ def plan(configs: list[Config]) -> str:
     from cai_bootstrap.report.plan import Planner, render_plan
 
     planners = []
+    ends: dict[str, Parent] = {}
+    """By run: what the stage that was planned before leaves to the next one."""
     for config in configs:
-        planner = Planner(Path(config.paths.root), config)
+        planner, name = Planner(Path(config.paths.root), config), config.stage.name
         session = Session(config.engine)
-        suite = "explicit" if config.stage.name == "baseline" else stages.load(config.stage.name).suite
-        base, outcome = measure_baseline(planner, session, config, suite)
-        if config.stage.name != "baseline":
-            bootstrap(planner, session, config, stages.load(config.stage.name), base, outcome, "gate", 1)
+        for suite in suites_of(name):
+            base, outcome = measure_baseline(planner, session, config, suite)
+            if name != "baseline":
+                parent = ends.get(config.run) or origin_of(Path(config.paths.root), config, planned=True) or Parent(base)
+                bootstrap(planner, session, config, stages.load(name), parent, outcome, "gate", 1)
+                assert outcome.model is not None
+                assert outcome.trained is not None
+                ends[config.run] = Parent(outcome.model, {**outcome.retained, suite: outcome.trained})
         planners.append(planner)
     return render_plan(planners)
+
+
+def suites_of(stage: str) -> list[str]:
+    """The suites that the base model is measured on for a stage: the baseline's are those of every stage there is."""
+    names = stages.AVAILABLE[1:] if stage == "baseline" else (stage,)
+    return [stages.load(name).suite for name in names]
 
 
 __all__ = ["Outcome", "Runner", "bind", "bootstrap", "measure_baseline", "plan", "run_stage"]

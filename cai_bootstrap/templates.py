@@ -16,6 +16,9 @@ _LIST_INTROS = {
     "complete": "Unfinished sentences and phrases, each with one obvious ending that is left out:",
     "generate": "Short writing tasks, each done in one sentence or one word:",
     "respond": "Things that people say to each other and that want a friendly reply:",
+    "question": "Questions that people ask each other, answered with a word or two:",
+    "statement": "Beginnings of sentences and sayings that everybody knows how to end:",
+    "opener": "What people say to a friend who then has something to say to it:",
 }
 
 

@@ -23,6 +23,7 @@ from scripted import ScriptedEngine, ScriptedSession, answer_to
 
 from cai_bootstrap import stages
 from cai_bootstrap.evals import tasks
+from cai_bootstrap.lineage import Parent
 from cai_bootstrap.pipeline import Outcome, bootstrap
 from cai_bootstrap.steps.duplicates import DuplicateIndex
 from cai_bootstrap.steps.evaluate import draw
@@ -58,7 +59,7 @@ def all_pairs(root: Path, engine: ScriptedEngine, num_rounds: int = 1) -> tuple[
         config = configured()
         config = dataclasses.replace(config, stage=dataclasses.replace(config.stage, seeds=str(root / "seeds.yaml")))
         for number in range(1, num_rounds + 1):
-            bootstrap(run, ScriptedSession(engine), config, stages.load("explicit"), base, outcome, "pairs", number)
+            bootstrap(run, ScriptedSession(engine), config, stages.load("explicit"), Parent(base), outcome, "pairs", number)
     return run, outcome
 
 

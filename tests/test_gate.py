@@ -34,7 +34,9 @@ def arm(name: str, *, content: int, strict: int, total: int = TOTAL) -> list[Eva
 
 
 def gate_config(override: str | None = None) -> GateConfig:
-    return GateConfig(min_strict=0.7, max_p_value=1e-6, noninferiority_margin=0.05, override=override)
+    return GateConfig(
+        min_strict=0.7, max_p_value=1e-6, noninferiority_margin=0.05, max_loss=0.03, loss_margin=0.06, override=override
+    )
 
 
 def decide(*, trained: int, cued: int, fewshot: int, override: str | None = None) -> GateResult:
@@ -75,6 +77,31 @@ def test_each_check_fails_alone() -> None:
     below = decide(trained=220, cued=90, fewshot=232)
     assert (outcomes(below), below.passed) == ([True, True, False], False)
     assert "may be below" in below.checks[2]["reason"]
+
+
+def retained(before: int, after: int, total: int = TOTAL) -> GateResult:
+    base = {"cued": arm("cued", content=90, strict=0), "fewshot": arm("fewshot", content=230, strict=0)}
+    suites = {"explicit": (arm("parent", content=total, strict=before, total=total),
+                           arm("trained", content=total, strict=after, total=total))}  # fmt: skip
+    return evaluate_gate("implicit", gate_config(), arm("trained", content=TOTAL, strict=240), base, [], suites)
+
+
+def test_what_the_stages_before_taught_is_kept() -> None:
+    kept = retained(250, 245)
+    assert (kept.passed, outcomes(kept)) == (True, [True] * 4)
+    check = kept.checks[3]
+    assert (check["name"], check["threshold"]) == ("retention of explicit", -0.03)
+    assert check["value"] == pytest.approx(-5 / 300)
+    assert "keeps what stage explicit taught: strict 81.7 % [" in check["reason"]
+    assert retained(250, 260).passed
+
+
+def test_a_lost_ability_fails_the_gate() -> None:
+    lost = retained(250, 240)  # 3.3 points
+    assert (lost.passed, outcomes(lost)) == (False, [True, True, True, False])
+    assert "may have lost" in lost.checks[3]["reason"]
+    # Few items: the loss of 2.5 points may be one of more than 6.
+    assert not retained(35, 34, total=40).passed
 
 
 def test_the_rate_asked_for_is_enough() -> None:

@@ -50,9 +50,12 @@ def shown() -> Report:
         "fewshot": arm("fewshot", content=70, strict=1),
     }
     trained = arm("trained", content=82, strict=75)
-    gate = GateConfig(min_strict=0.7, max_p_value=1e-6, noninferiority_margin=0.05, override=None)
+    gate = GateConfig(
+        min_strict=0.7, max_p_value=1e-6, noninferiority_margin=0.05, max_loss=0.03, loss_margin=0.06, override=None
+    )
     return Report(
-        base=base,
+        suite="explicit",
+        arms=base,
         trained=trained,
         gate=evaluate_gate("explicit", gate, trained, base, ["dtype [float32] was measured"]),
         artifacts={"merged model": LONG_PATH, "pairs": "data/runs/pairs/pairs.parquet"},
@@ -105,9 +108,11 @@ def test_the_text_is_110_columns_wide_apart_from_what_cannot_break(shown: Report
 
 
 def test_a_failed_gate_says_so(shown: Report) -> None:
-    gate = GateConfig(min_strict=0.95, max_p_value=1e-6, noninferiority_margin=0.05, override="a smoke test")
+    gate = GateConfig(
+        min_strict=0.95, max_p_value=1e-6, noninferiority_margin=0.05, max_loss=0.03, loss_margin=0.06, override="a smoke test"
+    )
     assert shown.trained is not None
-    text = render_text(replace(shown, gate=evaluate_gate("explicit", gate, shown.trained, shown.base, [])))
+    text = render_text(replace(shown, gate=evaluate_gate("explicit", gate, shown.trained, shown.arms, [])))
     assert "Gate of stage explicit: NOT passed" in text
     assert (text.count("✓"), text.count("✗")) == (2, 1)
     assert "is below 95.0 %" in text
@@ -140,7 +145,7 @@ def test_markdown_tables_are_well_formed(shown: Report) -> None:
 
 def test_wrong_arms_are_refused(shown: Report) -> None:
     with pytest.raises(UserError, match="'few-shot' is unknown"):
-        render_text(replace(shown, base={"few-shot": shown.base["fewshot"]}))
+        render_text(replace(shown, arms={"few-shot": shown.arms["fewshot"]}))
     assert shown.trained is not None
     with pytest.raises(UserError, match="same items"):
         render_text(replace(shown, trained=shown.trained[:50]))

@@ -21,7 +21,7 @@ from cai_bootstrap.store.run import Run
 class Outcome(Protocol):
     """What a stage came to, as the pipeline fills it in."""
 
-    base: dict[str, Artifact]
+    arms: dict[str, Artifact]
     gap: Artifact | None
     pairs: Artifact | None
     model: Artifact | None
@@ -29,8 +29,11 @@ class Outcome(Protocol):
     gate: Artifact | None
 
 
-def print_outcome(config: Config, run: Run, outcome: Outcome, *, skipped: bool, until: str, seconds: float) -> None:
-    """Print the stage's table, and keep it as `report.txt` and `report.md` in the run's folder of the stage."""
+def print_outcome(config: Config, run: Run, outcome: Outcome, *, suite: str, skipped: bool, until: str, seconds: float) -> None:
+    """Print the stage's table, and keep it as `report.txt` and `report.md` in the run's folder of the stage.
+
+    The baseline has a table for each suite: `report-<suite>.txt`.
+    """
     name = config.stage.name
     entry = run.stage(name) or {"steps": {}, "warnings": []}
     warnings = list(dict.fromkeys([*(run.stage("baseline") or {"warnings": []})["warnings"], *entry["warnings"]]))
@@ -49,7 +52,8 @@ def print_outcome(config: Config, run: Run, outcome: Outcome, *, skipped: bool, 
     minutes = {step: value for step, value in minutes.items() if value >= 0.05}
     gate = None if outcome.gate is None else GateResult.from_row(outcome.gate.json("gate.json"))
     report = tables.Report(
-        base={arm: eval_records(artifact) for arm, artifact in outcome.base.items()},
+        suite=suite,
+        arms={arm: eval_records(artifact) for arm, artifact in outcome.arms.items()},
         trained=None if outcome.trained is None else eval_records(outcome.trained),
         gate=gate,
         artifacts=artifacts,
@@ -58,9 +62,9 @@ def print_outcome(config: Config, run: Run, outcome: Outcome, *, skipped: bool, 
         call_minutes=seconds / 60,
         warnings=warnings,
     )
-    folder = run.folder / name
-    write_atomic(folder / "report.txt", tables.render_text(report).encode())
-    write_atomic(folder / "report.md", tables.as_markdown(report).encode())
+    folder, stem = run.folder / name, f"report-{suite}" if name == "baseline" else "report"
+    write_atomic(folder / f"{stem}.txt", tables.render_text(report).encode())
+    write_atomic(folder / f"{stem}.md", tables.as_markdown(report).encode())
     if sys.stdout.isatty():
         Console().print(tables.result_table(report))
     else:

@@ -18,7 +18,7 @@ from cai_bootstrap.records import EvalRecord, GateResult, PairedTest
 from cai_bootstrap.steps.gate import has_gap
 
 PLAIN_WIDTH = 110
-_ARM_NAMES = {"raw": "base raw", "cued": "base cued", "fewshot": "base few-shot"}
+_ARM_NAMES = {"raw": "base raw", "cued": "base cued", "fewshot": "base few-shot", "parent": "parent"}
 _TEST_COLUMNS = ["paired test", "n", "difference [95 %]", "only 1st", "only 2nd", "McNemar p", "Cohen's g"]
 
 
@@ -26,8 +26,10 @@ _TEST_COLUMNS = ["paired test", "n", "difference [95 %]", "only 1st", "only 2nd"
 class Report:
     """What a run came to."""
 
-    base: Mapping[str, Sequence[EvalRecord]]
-    """The records of the arms `raw`, `cued` and `fewshot`, as far as they were measured."""
+    suite: str
+    """The held-out suite of the arms below."""
+    arms: Mapping[str, Sequence[EvalRecord]]
+    """The records of the base model's arms `raw`, `cued` and `fewshot`, and of `parent`, as far as they were measured."""
     trained: Sequence[EvalRecord] | None
     """None when the stage was skipped or has not trained; the baseline's test for a gap is then shown."""
     gate: GateResult | None
@@ -115,22 +117,22 @@ def _rich_table(section: _Section) -> Table:
 
 
 def _sections(report: Report) -> Iterator[_Section]:
-    unknown = sorted(report.base.keys() - _ARM_NAMES.keys())
+    unknown = sorted(report.arms.keys() - _ARM_NAMES.keys())
     if unknown:
-        raise UserError(f"base arm {unknown[0]!r} is unknown: write one of {', '.join(_ARM_NAMES)}")
-    arms = {label: report.base[arm] for arm, label in _ARM_NAMES.items() if arm in report.base}
+        raise UserError(f"arm {unknown[0]!r} is unknown: write one of {', '.join(_ARM_NAMES)}")
+    arms = {label: report.arms[arm] for arm, label in _ARM_NAMES.items() if arm in report.arms}
     if report.trained is not None:
         arms["trained"] = report.trained
     if arms:
         yield _Section(
-            title="Held-out suite, greedy (rates with 95 % Wilson intervals)",
+            title=f"Held-out suite {report.suite}, greedy (rates with 95 % Wilson intervals)",
             columns=["model", "content [95 %]", "strict [95 %]", "n"],
             rows=[
                 [label, percent(rate(records, "content")), percent(rate(records, "strict")), str(len(records))]
                 for label, records in arms.items()
             ],
         )
-    yield from _paired(report.base, report.trained)
+    yield from _paired(report.arms, report.trained)
     if report.gate is not None:
         yield _gate(report.gate)
     if report.artifacts:
@@ -161,6 +163,8 @@ def _paired(base: Mapping[str, Sequence[EvalRecord]], trained: Sequence[EvalReco
             compare(f"trained strict vs {name} content", trained, "strict", base[arm], "content")
             for arm, name in others.items()
         ]
+        if "parent" in base:
+            tests.append(compare("trained strict vs parent strict", trained, "strict", base["parent"], "strict"))
         yield _Section(title=title, columns=_TEST_COLUMNS, rows=[_test_row(test) for test in tests])
     if "cued" in base:
         yield _by_kind(trained, base["cued"])

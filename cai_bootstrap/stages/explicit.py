@@ -12,12 +12,12 @@ from cai_bootstrap.steps.prompts import make_instructions
 STAGE = Stage(
     name="explicit",
     suite="explicit",
-    seeds="explicit",
+    seeds=("explicit",),
     kinds=(
-        ("complete", ("Complete", "Finish")),
-        ("respond", ("Respond",)),
-        ("generate", ("Generate", "Write", "Describe", "Give one word", "Name one")),
-        ("answer", ("",)),
+        ("complete", r"Complete|Finish"),
+        ("respond", r"Respond"),
+        ("generate", r"Generate|Write|Describe|Give one word|Name one"),
+        ("answer", r""),
     ),
     make_instructions=make_instructions,
     draft=draft_candidates,

@@ -21,9 +21,10 @@ class Stage:
 
     name: str
     suite: str
-    seeds: str
-    kinds: tuple[tuple[str, tuple[str, ...]], ...]
-    """(kind, the words that its instructions open with): tells a worked example's kind."""
+    seeds: tuple[str, ...]
+    """Names of seed pools: the first gives worked examples and refusals, all of them kinds of instructions."""
+    kinds: tuple[tuple[str, str], ...]
+    """(kind, a pattern that its instructions begin with): the first that matches tells a worked example's kind."""
     make_instructions: StepFunction
     draft: StepFunction
     calibrate: StepFunction
@@ -31,6 +32,13 @@ class Stage:
     keep: StepFunction
     write_rejected: StepFunction
     make_pairs: StepFunction
+
+
+def seeds_of(stage: Stage, given: str | None = None) -> dict[str, Any]:
+    """A stage's seeds as one: a user's file takes the place of its first pool. Raises as `load_seeds` does."""
+    first = load_seeds(stage.seeds[0], given)
+    others = [load_seeds(name)["instructions"] for name in stage.seeds[1:]]
+    return {**first, "instructions": {kind: forms for pool in (*others, first["instructions"]) for kind, forms in pool.items()}}
 
 
 def load_seeds(name: str, given: str | None = None) -> dict[str, Any]:

@@ -59,10 +59,14 @@ def decide_gate(
     trained: Artifact,
     cued: Artifact,
     fewshot: Artifact,
-    **raw: Artifact,
+    **others: Artifact,
 ) -> None:
-    """`gate.json` of a stage: its GateResult."""
+    """`gate.json` of a stage: its GateResult. `others` are more arms, and by suite what the parent (`before_…`) and the
+    trained model (`after_…`) came to on the ancestors' suites.
+    """
     base = {"cued": eval_records(cued), "fewshot": eval_records(fewshot)}
-    base |= {name: eval_records(arm) for name, arm in raw.items()}
-    result = evaluate_gate(stage, GateConfig(**work.settings), eval_records(trained), base, warnings)
+    base |= {name: eval_records(others[name]) for name in ("raw", "parent") if name in others}
+    suites = [name.removeprefix("before_") for name in others if name.startswith("before_")]
+    retained = {suite: (eval_records(others[f"before_{suite}"]), eval_records(others[f"after_{suite}"])) for suite in suites}
+    result = evaluate_gate(stage, GateConfig(**work.settings), eval_records(trained), base, warnings, retained)
     work.write_json("gate.json", result.to_row())

@@ -15,6 +15,7 @@ from cai_bootstrap.evals import english
 from cai_bootstrap.records import Completion, Prompt, Verdict
 from cai_bootstrap.steps.duplicates import content_words
 from cai_bootstrap.steps.judge import answer_key, answered
+from cai_bootstrap.steps.kinds import asks_for, body
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -49,23 +50,24 @@ def _unfit_text(text: str, prompt: Prompt) -> str:
         return "tautology"
     if english.is_refusal(text):
         return "refusal"
-    if not answer_key(text, instruction) or (prompt.kind != "complete" and english.is_echo(text, instruction)):
+    asked = asks_for(prompt.kind)
+    if not answer_key(text, instruction) or (asked != "complete" and english.is_echo(text, instruction)):
         return "echo"
-    if prompt.kind != "answer" and set(english.words(text)) <= {*english.words(instruction), *_EMPTY_WORDS}:
+    if asked != "answer" and set(english.words(text)) <= {*english.words(instruction), *_EMPTY_WORDS}:
         return "says nothing of its own"  # an answer may be one of two that the question names
     return wrong_form(text, prompt)
 
 
 def wrong_form(text: str, prompt: Prompt) -> str:
     """Why the text does not have the form that the instruction itself asks for; empty when it has."""
-    asked, words = prompt.instruction.lower(), text.split()
+    asked, words, kind = prompt.instruction.lower(), text.split(), asks_for(prompt.kind)
     ends = text[-1] in ".!?\"'"
     if "\n" in text:
         return "more than one line"
-    if prompt.kind in ("answer", "complete"):
+    if kind in ("answer", "complete"):
         return "more than one sentence" if len(english.sentences(text)) > 1 else ""
-    if prompt.kind == "respond":
-        message = content_words(asked.partition(":")[2])
+    if kind == "respond":
+        message = content_words(body(prompt.kind, asked))
         said = content_words(text)
         if len(words) < 2 or not ends:
             return "not a reply"

@@ -21,13 +21,16 @@ def evaluate_gate(
     trained: Sequence[EvalRecord],
     base: Mapping[str, Sequence[EvalRecord]],
     warnings: Sequence[str] = (),
+    retained: Mapping[str, tuple[Sequence[EvalRecord], Sequence[EvalRecord]]] | None = None,
 ) -> GateResult:
     """The gate's result: passed only when every check is. An override is recorded, it never makes a gate pass.
 
     Checks, all on the same items: the trained model's strict rate reaches `gate.min_strict`; it beats the base model's
     cued content (difference above 0 and exact McNemar p below `gate.max_p_value`); it is not inferior to the base
-    model's few-shot content (lower end of the paired 95 % interval above −`gate.noninferiority_margin`). Rates and
-    differences are shares. `base` maps the arms `raw`, `cued` and `fewshot` to their records.
+    model's few-shot content (lower end of the paired 95 % interval above −`gate.noninferiority_margin`); and on each
+    ancestor's suite it loses at most `gate.max_loss` of its parent's strict rate, and not more than `gate.loss_margin` with
+    95 % confidence. Rates and differences are shares. `base` maps the arms `raw`, `cued` and `fewshot` to their records,
+    `retained` the ancestors' suites to (the parent's, the trained model's).
     UserError when an arm is missing or holds other items than the trained arm.
     """
     for arm in ("cued", "fewshot"):
@@ -39,6 +42,7 @@ def evaluate_gate(
         _reaches(trained, gate.min_strict),
         _beats_cued(trained, base["cued"], gate.max_p_value),
         _not_below_fewshot(trained, base["fewshot"], gate.noninferiority_margin),
+        *(_retains(suite, before, after, gate) for suite, (before, after) in sorted((retained or {}).items())),
     ]
     return GateResult(
         stage=stage,
@@ -114,4 +118,21 @@ def _not_below_fewshot(trained: Sequence[EvalRecord], fewshot: Sequence[EvalReco
         "passed": passed,
         "reason": f"Trained strict {relation} base few-shot content: difference {points(test)}, needed is a lower end "
         f"above {-100 * margin + 0.0:+.1f} points.",
+    }
+
+
+def _retains(suite: str, before: Sequence[EvalRecord], after: Sequence[EvalRecord], gate: GateConfig) -> dict[str, Any]:
+    test = statistics.compare(f"{suite}: trained strict vs parent strict", after, "strict", before, "strict")
+    passed = test.difference >= -gate.max_loss and test.low > -gate.loss_margin
+    relation = "keeps" if passed else "may have lost"
+    return {
+        "name": f"retention of {suite}",
+        "value": test.difference,
+        "low": test.low,
+        "high": test.high,
+        "threshold": -gate.max_loss,
+        "passed": passed,
+        "reason": f"The trained model {relation} what stage {suite} taught: strict {percent(statistics.rate(after, 'strict'))} "
+        f"against its parent's {percent(statistics.rate(before, 'strict'))}, difference {points(test)}, needed is at least "
+        f"{-100 * gate.max_loss:+.1f} with a lower end above {-100 * gate.loss_margin:+.1f} points.",
     }

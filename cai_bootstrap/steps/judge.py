@@ -77,14 +77,14 @@ def critic_margins(engine: Engine, items: Sequence[tuple[str, str, str, str]]) -
 
 @step(version=2)
 def calibrate(
-    work: Work, *, session: Session, model: Artifact, shots: Shots, kinds: list[list[Any]], principles: list[str]
+    work: Work, *, session: Session, model: Artifact, shots: Shots, kinds: list[list[str]], principles: list[str]
 ) -> None:
     """`calibration.json`: for each method its AUC with 95 % interval on planted good and bad answers, by kind.
 
     Planted are the worked examples themselves: each set is judged with the other set as examples. Good is the example's
-    answer, bad are an answer of the same form to another instruction and one of another form. `kinds` are [kind
-    pattern list] pairs: (kind, opening words). Raises StepFailed when the method that the config names for a kind does
-    not separate good from bad.
+    answer, bad are an answer of the same form to another instruction and one of another form. `kinds` are [kind, pattern]
+    pairs: the first pattern that an instruction begins with tells its kind. Raises StepFailed when the method that the
+    config names for a kind does not separate good from bad.
     """
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
@@ -99,6 +99,8 @@ def calibrate(
         table[method.value] = {}
         for group, members in groups.items():
             good = [row["scores"][method.value] for row in rows if row["good"] and row["kind"] in members]
+            if not good:
+                continue  # no worked example is of this kind
             bad = [row["scores"][method.value] for row in rows if not row["good"] and row["kind"] in members]
             value, low, high = statistics.auc(good, bad)
             table[method.value][group] = {
@@ -125,7 +127,7 @@ def _calibration_rows(
     engine: Engine,
     settings: dict[str, Any],
     shots: Shots,
-    kinds: list[list[Any]],
+    kinds: list[list[str]],
     principles: list[str],
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -165,11 +167,8 @@ def _calibration_rows(
     return rows
 
 
-def _kind(question: str, kinds: list[list[Any]]) -> str:
-    for kind, openings in kinds:
-        if any(question.startswith(opening) for opening in openings):
-            return str(kind)
-    return "answer"
+def _kind(question: str, kinds: list[list[str]]) -> str:
+    return next(kind for kind, pattern in kinds if re.match(pattern, question))
 
 
 @step(version=2)

@@ -11,6 +11,7 @@ from cai_bootstrap import templates
 from cai_bootstrap.evals import english
 from cai_bootstrap.steps.duplicates import content_words
 from cai_bootstrap.steps.judge import answer_key
+from cai_bootstrap.steps.kinds import asks_for, body
 
 MAX_TRIES = 20
 """Draws for a negative that differs from the chosen answer."""
@@ -123,11 +124,11 @@ def _refusal(row: Answer, sources: Sources, rng: random.Random) -> Negative:
 
 def _echo(row: Answer, sources: Sources, rng: random.Random) -> Negative:
     """A word of the instruction in place of an answer («Complete the pair: knife and» → «knife»), or the message itself."""
-    body = row.instruction.partition(": ")[2] or row.instruction
-    if row.kind == "respond":
-        return templates.response(body), True, "the message itself"
+    told = body(row.kind, row.instruction)
+    if asks_for(row.kind) == "respond":
+        return templates.response(told), True, "the message itself"
     said = set(english.words(row.text))
-    words = [word for word in re.findall(r"[A-Za-z]+|\d+", body) if content_words(word) and not said & set(english.words(word))]
+    words = [word for word in re.findall(r"[A-Za-z]+|\d+", told) if content_words(word) and not said & set(english.words(word))]
     if not words:
         return _off_topic(row, sources, rng)
     end = "." if row.text.endswith(".") else ""

@@ -17,6 +17,7 @@ from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
 from cai_bootstrap.records import PreferencePair
 from cai_bootstrap.steps.generate import chunks
+from cai_bootstrap.steps.kinds import asks_for
 from cai_bootstrap.steps.negatives import MAX_TRIES, NEGATIVES, Answer, Sources, Written
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.provenance import code_revision
@@ -216,7 +217,7 @@ def _assign(
     kinds: list[str | None] = [None] * len(rows)
     fitting = {
         **{kind: [i for i, row in enumerate(rows) if row.prompt_id in ids] for kind, ids in made.items()},
-        "factual": [i for i, row in enumerate(rows) if row.kind in ("answer", "complete")],
+        "factual": [i for i, row in enumerate(rows) if asks_for(row.kind) in ("answer", "complete")],
     }
     for kind, places in fitting.items():
         free = [i for i in places if kinds[i] is None]

@@ -22,6 +22,7 @@ from cai_bootstrap.errors import StepFailed, UserError
 from cai_bootstrap.evals import english
 from cai_bootstrap.records import Prompt
 from cai_bootstrap.steps.duplicates import DuplicateIndex, Fingerprint, content_words
+from cai_bootstrap.steps.kinds import asks_for
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -37,6 +38,8 @@ _MAX_FORM_SHARE = 1.5
 _MIN_SHARED = 3
 """Words that show a form: «Write a question»."""
 
+_LABEL = r"(?:Answer|Complete|Finish|Continue|Respond|Reply|Generate|Write|Describe|Name|Create|Tell me)\b"
+"""Words that say what to do, which an implicit instruction leaves unsaid."""
 _OPENINGS = {
     "answer": re.compile(
         r"^(?:Answer this: )?(?:What|Which|Who|Where|When|In which|On which|How|Is|Are|Do|Does|Can|Name|Give|Tell me)\b"
@@ -48,6 +51,9 @@ _OPENINGS = {
         r"^(?:Generate|Write|Describe|Give|Name|Make(?: up)?|Ask|Use|Create|Say|Tell me|Think of|Invent|Wish)\b"
     ),
     "respond": re.compile(r"^(?:Respond|Reply|Write a (?:kind |short |polite )?reply)(?: [a-z]+){0,4}: \S"),
+    "question": re.compile(r"^(?:What|Which|Who|Where|When|In which|On which|How|Is|Are|Do|Does|Can)\b.*\?$"),
+    "statement": re.compile(rf"^(?!{_LABEL})\S.*[^.!?;:]$"),
+    "opener": re.compile(rf"^(?!{_LABEL})[A-Z].*[.!?]$"),
 }
 _PREFIX = re.compile(r"^(?:Answer|Complete|Finish|Continue|Respond|Reply|Write a [a-z ]*reply)[^:]*: ")
 _NEEDS_CONTEXT = re.compile(
@@ -126,7 +132,7 @@ class _Pool:
         if found := self.seen.find_fingerprint(mark):
             return f"duplicate ({found})"
         limit = max(2, round(self.config.max_share_per_topic * self.config.num_instructions))
-        if kind == "answer" and self.openings[_opening(text)] >= limit:
+        if asks_for(kind) == "answer" and self.openings[_opening(text)] >= limit:
             return "opening is full"
         if any(self.topics[word] >= limit for word in mark.words):
             return "topic is full"
@@ -137,7 +143,7 @@ class _Pool:
         self.kept.setdefault(kind, {}).setdefault(form, []).append(text)
         self.seen.add_fingerprint(mark)
         self.topics.update(mark.words)
-        if kind == "answer":
+        if asks_for(kind) == "answer":
             self.openings[_opening(text)] += 1
 
 
@@ -152,30 +158,30 @@ def malformed(kind: str, text: str, config: InstructionsConfig) -> str:
         return "wrong opening for its kind"
     if not text.isascii() or re.search(r"[\[\]<>{}()_|*#=\\/]|\.\.\.|--|http", text) or text.count('"') not in (0, 2):
         return "malformed"
-    body = _PREFIX.sub("", text)
+    body, asked = _PREFIX.sub("", text), asks_for(kind)
     if _NEEDS_CONTEXT.search(body):
         return "needs context"
     if english.is_loop(text):
         return "loop"
-    if kind == "answer":
+    if asked == "answer":
         asks = body.endswith("?") or (re.match(r"(?:Name|Give|Tell me)\b", body) and body.endswith("."))
         if not asks or body.count("?") > 1 or num_words < 4:
             return "not a question"
         if _PERSONAL.search(_IMPERSONAL_YOU.sub("", body.removeprefix("Tell me"))):
             return "personal or unclear reference"
-    if kind == "complete":
+    if asked == "complete":
         if len(body.split()) < 2 or re.search(r"[.!?;:]$", body):
             return "nothing to complete"
         if not body.endswith(",") and len(content_words(body)) < 1:
             return "open to any ending"
-    if kind == "generate":
+    if asked == "generate":
         if not re.search(r"[a-z]\"?\.$", text):
             return "malformed"
         if _LONG_TASK.search(text) and not _TITLE.search(text):
             return "asks for a long text"
         if _PERSONAL.search(text.removeprefix("Tell me")):
             return "personal or unclear reference"
-    if kind == "respond" and (len(body.split()) < 2 or body == body.lower()):
+    if asked == "respond" and (len(body.split()) < 2 or body == body.lower()):
         return "too short"
     return ""
 

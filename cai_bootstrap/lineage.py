@@ -1,0 +1,73 @@
+"""A stage's parent: the merged model of the nearest trained stage before it, and how that did on every suite so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cai_bootstrap import stages
+from cai_bootstrap.config import Config
+from cai_bootstrap.errors import MissingArtifact
+from cai_bootstrap.store.artifacts import Artifact, Store
+from cai_bootstrap.store.run import read_run
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The model that a stage starts from."""
+
+    model: Artifact
+    evals: dict[str, Artifact] = field(default_factory=dict)
+    """Its outcomes by suite: its own stage's and those of all stages before it; none for the base model."""
+
+
+def eval_step(suite: str, own_suite: str, suffix: str) -> str:
+    """The name of the step that holds a trained model's outcomes on a suite, its own stage's or an ancestor's."""
+    return f"eval{suffix}" if suite == own_suite else f"eval-{suite}{suffix}"
+
+
+def find_parent(root: Path, config: Config) -> Parent | None:
+    """The parent of the configured stage, None when that is the base model.
+
+    A skipped stage passes its own parent through. Raises MissingArtifact when the stage before has not passed its gate
+    in `parent_run` (or in this run), or when its model was removed.
+    """
+    run = config.parent_run or config.run
+    for name in reversed(stages.CURRICULUM[1 : stages.CURRICULUM.index(config.stage.name)]):
+        entry = require_promoted(root, config, name)
+        if not entry.get("skipped"):
+            return _promoted(root, run, name, entry)
+    return None
+
+
+def require_promoted(root: Path, config: Config, stage: str) -> dict[str, Any]:
+    """What the run holds of a stage whose gate was passed, overridden, or skipped. Raises MissingArtifact."""
+    run = config.parent_run or config.run
+    entry: dict[str, Any] = ((read_run(root, run) or {}).get("stages") or {}).get(stage) or {}
+    gate = entry.get("gate")
+    if entry.get("skipped") or (gate and (gate["passed"] or gate["override"])):
+        return entry
+    state = "has not passed its gate" if gate else "has not run"
+    raise MissingArtifact(
+        f"stage={config.stage.name} needs stage {stage} of run={run}, which {state}: run "
+        f"`python -m cai_bootstrap stage={stage} run={run}` first"
+    )
+
+
+def _promoted(root: Path, run: str, stage: str, entry: dict[str, Any]) -> Parent:
+    steps: dict[str, str] = entry["steps"]
+    gate = next((name for name, digest in steps.items() if digest == entry["gate"]["digest"]), "gate")
+    suffix = gate.removeprefix("gate")  # a later round's steps have names of their own
+
+    def held(step: str) -> Artifact:
+        found = Store(root).find(stage, step, steps[step]) if step in steps else None
+        if found is None:
+            raise MissingArtifact(f"{step} of stage {stage} of run={run} is gone: run stage={stage} run={run} again")
+        return found
+
+    own = stages.load(stage).suite
+    suites = [stages.load(name).suite for name in stages.CURRICULUM[1 : stages.CURRICULUM.index(stage) + 1]]
+    # A skipped ancestor has no model, so nobody was measured for keeping what it teaches.
+    names = {suite: eval_step(suite, own, suffix) for suite in suites}
+    return Parent(held(f"model{suffix}"), {suite: held(name) for suite, name in names.items() if name in steps})

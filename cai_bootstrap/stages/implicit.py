@@ -1,0 +1,31 @@
+"""Stage 2: do what is meant and not said: answer questions, end unfinished statements, reply to openers."""
+
+from __future__ import annotations
+
+from cai_bootstrap.stages.explicit import STAGE as EXPLICIT
+from cai_bootstrap.stages.stage import Stage
+from cai_bootstrap.steps.filter import keep_best
+from cai_bootstrap.steps.generate import draft_candidates, write_rejected
+from cai_bootstrap.steps.judge import calibrate, judge_candidates
+from cai_bootstrap.steps.pair import make_pairs
+from cai_bootstrap.steps.prompts import make_instructions
+
+STAGE = Stage(
+    name="implicit",
+    suite="implicit",
+    seeds=("implicit", "explicit"),
+    kinds=(
+        *EXPLICIT.kinds[:-1],
+        ("answer", r"Answer this:"),
+        ("question", r".*\?$"),
+        ("statement", r".*[^.!?]$"),
+        ("opener", r""),
+    ),
+    make_instructions=make_instructions,
+    draft=draft_candidates,
+    calibrate=calibrate,
+    judge=judge_candidates,
+    keep=keep_best,
+    write_rejected=write_rejected,
+    make_pairs=make_pairs,
+)

@@ -1,0 +1,15 @@
+"""Kinds of instructions, and what each asks for: an implicit kind asks for the same as the explicit one, without saying so."""
+
+from __future__ import annotations
+
+_ASKS_FOR = {"question": "answer", "statement": "complete", "opener": "respond"}
+
+
+def asks_for(kind: str) -> str:
+    """The explicit kind whose answers a kind wants: a statement («salt and») wants what «Complete: salt and» does."""
+    return _ASKS_FOR.get(kind, kind)
+
+
+def body(kind: str, instruction: str) -> str:
+    """What an instruction is about, without the label that says what to do."""
+    return instruction if kind in _ASKS_FOR else instruction.partition(": ")[2] or instruction
