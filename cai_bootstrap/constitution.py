@@ -67,8 +67,11 @@ class Constitution:
         return group[within % len(group)]
 
     def in_order(self) -> list[tuple[str, str]]:
-        """(id, text) of as many principles as there are, in the balanced order in which `choose` uses them."""
-        chosen = [self.choose(index) for index in range(len(self.principles))]
+        """(id, text) in the balanced order in which `choose` uses them, as far as every principle is among them.
+
+        One of a small category comes several times, so that the categories stay even.
+        """
+        chosen = map(self.choose, range(len(self._groups) * max(map(len, self._groups))))
         return [(principle.id, principle.text) for principle in chosen]
 
     @cached_property

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
+from pathlib import Path
 from typing import Any
 
+from scripted import ScriptedEngine, ScriptedSession
+
+from cai_bootstrap import stages
 from cai_bootstrap.__main__ import compose_job
 from cai_bootstrap.config import Config
 from cai_bootstrap.evals import tasks
+from cai_bootstrap.lineage import Parent
+from cai_bootstrap.pipeline import Outcome, bootstrap
 from cai_bootstrap.records import Completion, FinishReason, Prompt
 from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.store.artifacts import Artifact
@@ -26,8 +34,8 @@ NO_QUESTION = "Look at the picture below."
 
 
 @functools.cache
-def configured(num_instructions: int = 40, min_pairs: int = 15) -> Config:
-    words = [f"stage.instructions.num_instructions={num_instructions}", f"stage.pairs.min_pairs={min_pairs}"]
+def configured(num_instructions: int = 40, min_pairs: int = 15, *more: str) -> Config:
+    words = [f"stage.instructions.num_instructions={num_instructions}", f"stage.pairs.min_pairs={min_pairs}", *more]
     return compose_job("explicit", ["preset=small", "stage.instructions.requests_per_shard=4", *words], "")
 
 
@@ -66,3 +74,17 @@ def completion(text: str, finish: FinishReason = "stop", *, prompt_id: str = "p"
 
 def prompt(kind: str, instruction: str, id_: str = "p") -> Prompt:
     return Prompt(id=id_, kind=kind, instruction=instruction, source="shard 0, seed 1")
+
+
+def all_pairs(root: Path, engine: ScriptedEngine, num_rounds: int = 1, config: Config | None = None) -> tuple[Run, Outcome]:
+    """The run `r` under `root` with the pairs of so many rounds, made by the pipeline with a scripted engine."""
+    config, outcome = config or configured(), Outcome()
+    with Run(root, "r") as run:
+        base = some_model(run)
+        run.computed.clear()
+        run.reused.clear()
+        (root / "seeds.yaml").write_text(json.dumps({**SEEDS, "instructions": ONE_FORM}))
+        config = dataclasses.replace(config, stage=dataclasses.replace(config.stage, seeds=str(root / "seeds.yaml")))
+        for number in range(1, num_rounds + 1):
+            bootstrap(run, ScriptedSession(engine), config, stages.load("explicit"), Parent(base), outcome, "pairs", number)
+    return run, outcome

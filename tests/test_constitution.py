@@ -134,6 +134,16 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
         load(path)
 
 
+def test_the_order_holds_every_principle_and_all_categories_evenly() -> None:
+    constitution = load()
+    sizes = Counter(principle.category for principle in constitution.principles)
+    assert len(set(sizes.values())) > 1  # uneven ones, or this shows nothing
+    order = [id_ for id_, _ in constitution.in_order()]
+    assert set(order) == {principle.id for principle in constitution.principles}
+    category = {principle.id: principle.category for principle in constitution.principles}
+    assert len(set(Counter(category[id_] for id_ in order).values())) == 1
+
+
 def test_choose_is_balanced_over_categories_and_forgets_no_principle() -> None:
     constitution = load()
     num_categories = len(constitution.categories)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -14,17 +12,12 @@ from data_path import (
     INSTRUCTIONS,
     KNOWN,
     LEAK,
-    ONE_FORM,
-    SEEDS,
+    all_pairs,
     configured,
-    some_model,
 )
-from scripted import ScriptedEngine, ScriptedSession, answer_to
+from scripted import ScriptedEngine, answer_to
 
-from cai_bootstrap import stages
 from cai_bootstrap.evals import tasks
-from cai_bootstrap.lineage import Parent
-from cai_bootstrap.pipeline import Outcome, bootstrap
 from cai_bootstrap.steps.duplicates import DuplicateIndex
 from cai_bootstrap.steps.evaluate import draw
 from cai_bootstrap.steps.pair import iter_pairs
@@ -47,20 +40,6 @@ def test_a_draw_keeps_the_proportions_and_the_order() -> None:
 # ---- the whole path
 
 STEPS = ["instructions", "candidates", "calibration", "verdicts", "kept", "rejected", "pairs"]
-
-
-def all_pairs(root: Path, engine: ScriptedEngine, num_rounds: int = 1) -> tuple[Run, Outcome]:
-    outcome = Outcome()
-    with Run(root, "r") as run:
-        base = some_model(run)
-        run.computed.clear()
-        run.reused.clear()
-        (root / "seeds.yaml").write_text(json.dumps({**SEEDS, "instructions": ONE_FORM}))
-        config = configured()
-        config = dataclasses.replace(config, stage=dataclasses.replace(config.stage, seeds=str(root / "seeds.yaml")))
-        for number in range(1, num_rounds + 1):
-            bootstrap(run, ScriptedSession(engine), config, stages.load("explicit"), Parent(base), outcome, "pairs", number)
-    return run, outcome
 
 
 def test_the_data_path_makes_pairs_once(tmp_path: Path) -> None:

@@ -187,3 +187,9 @@ def test_no_space_keeps_what_was_there(tmp_path: Path) -> None:
 def test_a_place_that_is_not_ours_is_the_users_mistake() -> None:
     with pytest.raises(UserError, match=r"write paths\.root="):
         write_atomic(Path("/proc/nowhere/file") if os.geteuid() else Path("/sys/kernel/file"), b"x")
+
+
+@pytest.mark.parametrize("name", ["base", "adapter", "model", "adapter-2", "model-3"])
+def test_weights_of_every_round_lie_under_checkpoints(tmp_path: Path, name: str) -> None:
+    assert Store(tmp_path).folder("explicit", name, "a" * 64).parts[-3:-1] == ("checkpoints", "explicit")
+    assert Store(tmp_path).folder("explicit", f"eval-{name}", "a" * 64).parts[-3:-1] == ("store", "explicit")

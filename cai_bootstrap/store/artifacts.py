@@ -22,7 +22,7 @@ from cai_bootstrap.store.provenance import canonical_json, digest, file_sha256
 MANIFEST = "manifest.json"
 RECORDS = "records.jsonl"
 MODEL_NAMES = frozenset({"base", "adapter", "model"})
-"""Artifacts that hold weights; they live under `checkpoints/`."""
+"""Artifacts that hold weights; they live under `checkpoints/`, those of a later round (`model-2`) too."""
 _checked: set[tuple[Path, int, int, int]] = set()
 
 
@@ -105,7 +105,7 @@ class Store:
 
     def folder(self, stage: str, name: str, digest: str) -> Path:
         """The folder of an artifact, whether it exists or not."""
-        kind = Path("checkpoints") if name in MODEL_NAMES else Path("data", "store")
+        kind = Path("checkpoints") if name.partition("-")[0] in MODEL_NAMES else Path("data", "store")
         return self.root / kind / stage / f"{name}-{digest[:16]}"
 
     def find(self, stage: str, name: str, digest: str) -> Artifact | None:
