@@ -1,0 +1,122 @@
+"""A stage's parent: the promoted model before it, whatever was overridden, skipped or done in a second round."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_path import configured
+
+from cai_bootstrap import lineage
+from cai_bootstrap.__main__ import compose_job
+from cai_bootstrap.config import Config
+from cai_bootstrap.errors import MissingArtifact
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Run, Work, step
+
+
+@step(version=1)
+def leave(work: Work, content: Any) -> None:
+    """An artifact as a step would leave it."""
+    work.write_json("content.json", content)
+
+
+def made(run: Run, stage: str, name: str) -> Artifact:
+    return run.step(stage, name, leave, settings={}, values={"content": f"{stage} {name}"}, seed=1)
+
+
+def trained(run: Run, stage: str, *, suites: tuple[str, ...] = (), suffix: str = "", **gate: Any) -> None:
+    for name in ("model", "eval", *(f"eval-{suite}" for suite in suites)):
+        made(run, stage, name + suffix)
+    run.record_stage(stage, made(run, stage, f"gate{suffix}"), **{"passed": True, **gate})
+
+
+@pytest.fixture
+def implicit() -> Config:
+    return compose_job("implicit", ["run=mine"], "")
+
+
+@pytest.fixture
+def generation(implicit: Config) -> Config:
+    """A stage after the second one, whose own file is not needed to find its parent."""
+    implicit.stage.name = "generation"
+    return implicit
+
+
+def test_the_first_stage_starts_from_the_base_model(tmp_path: Path) -> None:
+    assert lineage.find_parent(tmp_path, configured()) is None
+
+
+def test_the_parent_is_the_promoted_model_with_its_outcomes(tmp_path: Path, implicit: Config) -> None:
+    with Run(tmp_path, "mine") as run:
+        trained(run, "explicit")
+    parent = lineage.find_parent(tmp_path, implicit)
+    assert parent is not None
+    assert parent.model.json("content.json") == "explicit model"
+    assert {suite: arm.json("content.json") for suite, arm in parent.evals.items()} == {"explicit": "explicit eval"}
+
+
+def test_every_ancestors_suite_is_handed_on(tmp_path: Path, generation: Config) -> None:
+    with Run(tmp_path, "mine") as run:
+        trained(run, "explicit")
+        trained(run, "implicit", suites=("explicit",))
+    parent = lineage.find_parent(tmp_path, generation)
+    assert parent is not None
+    assert parent.model.json("content.json") == "implicit model"
+    found = {suite: arm.json("content.json") for suite, arm in parent.evals.items()}
+    assert found == {"explicit": "implicit eval-explicit", "implicit": "implicit eval"}
+
+
+def test_a_second_round_that_passed_is_the_parent(tmp_path: Path, implicit: Config) -> None:
+    with Run(tmp_path, "mine") as run:
+        trained(run, "explicit", passed=False)
+        trained(run, "explicit", suffix="-2")
+    parent = lineage.find_parent(tmp_path, implicit)
+    assert parent is not None
+    assert parent.model.json("content.json") == "explicit model-2"
+    assert parent.evals["explicit"].json("content.json") == "explicit eval-2"
+
+
+def test_a_skipped_stage_passes_its_own_parent_through(tmp_path: Path, implicit: Config, generation: Config) -> None:
+    with Run(tmp_path, "mine") as run:
+        trained(run, "explicit")
+        run.record_stage("implicit", None, passed=True, skipped=True)
+    parent = lineage.find_parent(tmp_path, generation)
+    assert parent is not None
+    assert parent.model.json("content.json") == "explicit model"
+    with Run(tmp_path, "mine") as run:
+        run.record_stage("explicit", None, passed=True, skipped=True)
+    assert lineage.find_parent(tmp_path, generation) is None
+
+
+def test_a_failed_gate_is_no_parent_unless_it_was_overridden(tmp_path: Path, implicit: Config) -> None:
+    with pytest.raises(MissingArtifact, match=r"stage=implicit needs stage explicit of run=mine, which has not run: run "):
+        lineage.find_parent(tmp_path, implicit)
+    with Run(tmp_path, "mine") as run:
+        trained(run, "explicit", passed=False)
+    with pytest.raises(MissingArtifact, match="which has not passed its gate"):
+        lineage.find_parent(tmp_path, implicit)
+    with Run(tmp_path, "mine") as run:
+        trained(run, "explicit", passed=False, override="a smoke test")
+    assert lineage.find_parent(tmp_path, implicit) is not None
+
+
+def test_a_model_that_was_removed_is_named(tmp_path: Path, implicit: Config) -> None:
+    with Run(tmp_path, "mine") as run:
+        trained(run, "explicit")
+        model = run.artifact("explicit", "model")
+    assert model is not None
+    shutil.rmtree(model.path)
+    with pytest.raises(MissingArtifact, match="model of stage explicit of run=mine is gone: run stage=explicit run=mine again"):
+        lineage.find_parent(tmp_path, implicit)
+
+
+def test_another_run_may_give_the_parent(tmp_path: Path, implicit: Config) -> None:
+    with Run(tmp_path, "theirs") as run:
+        trained(run, "explicit")
+    implicit.parent_run = "theirs"
+    parent = lineage.find_parent(tmp_path, implicit)
+    assert parent is not None
+    assert parent.model.json("content.json") == "explicit model"
