@@ -2,29 +2,58 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cai_bootstrap.config import InstructionsConfig, SamplingConfig
-from cai_bootstrap.evals.tasks import KINDS, SPLITS, load_suite
+from cai_bootstrap.evals.english import is_refusal
+from cai_bootstrap.evals.tasks import KINDS, SPLITS, SUITE_SHA256, load_suite
 from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.duplicates import DuplicateIndex
 from cai_bootstrap.steps.prompts import malformed
 
-SEEDS = load_seeds("explicit")
+SEEDS = {name: load_seeds(name) for name in SUITE_SHA256}
+KINDS_OF = {"explicit": set(KINDS), "implicit": {"question", "statement", "opener"}}
 
 
-def test_no_seed_and_no_shot_is_a_held_out_item() -> None:
+def instructions(name: str) -> list[str]:
+    return [text for forms in SEEDS[name]["instructions"].values() for texts in forms.values() for text in texts]
+
+
+def shots(name: str) -> list[str]:
+    return [question for examples in SEEDS[name]["shots"].values() for question, _ in examples]
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_no_seed_and_no_shot_is_a_held_out_item(name: str) -> None:
     heldout = DuplicateIndex(0.7)
-    heldout.add(item.instruction for split in SPLITS for item in load_suite("explicit", split))
-    seeds = [text for forms in SEEDS["instructions"].values() for texts in forms.values() for text in texts]
-    shots = [question for examples in SEEDS["shots"].values() for question, _ in examples]
-    assert [(text, found) for text in seeds + shots if (found := heldout.find(text))] == []
+    heldout.add(item.instruction for suite in SUITE_SHA256 for split in SPLITS for item in load_suite(suite, split))
+    assert [(text, found) for text in instructions(name) + shots(name) if (found := heldout.find(text))] == []
 
 
-def test_shot_sets_share_no_example() -> None:
-    a, b = ({question for question, _ in examples} for examples in SEEDS["shots"].values())
+@pytest.mark.parametrize("name", SEEDS)
+def test_shot_sets_share_no_example(name: str) -> None:
+    a, b = ({question for question, _ in examples} for examples in SEEDS[name]["shots"].values())
     assert not a & b
+    assert len(a) == len(b) == 16
 
 
-def test_every_kind_has_seeds_that_are_well_formed() -> None:
+@pytest.mark.parametrize("name", SEEDS)
+def test_answers_of_the_shots_and_refusals_are_short_and_different(name: str) -> None:
+    answers = [answer for examples in SEEDS[name]["shots"].values() for _, answer in examples]
+    assert all(0 < len(answer.split()) <= 16 and not is_refusal(answer) for answer in answers)
+    assert len(set(SEEDS[name]["refusals"])) == len(SEEDS[name]["refusals"]) >= 6
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_every_kind_has_forms_with_enough_examples(name: str) -> None:
+    assert set(SEEDS[name]["instructions"]) == KINDS_OF[name]
+    for forms in SEEDS[name]["instructions"].values():
+        assert len(forms) >= 4
+        assert all(len(texts) >= 5 for texts in forms.values())
+    assert len(set(instructions(name))) == len(instructions(name))
+
+
+def test_explicit_seeds_are_well_formed() -> None:
     sampling = SamplingConfig(temperature=1.0, max_tokens=10)
     config = InstructionsConfig(
         num_instructions=10,
@@ -37,12 +66,23 @@ def test_every_kind_has_seeds_that_are_well_formed() -> None:
         kind_shares=dict.fromkeys(KINDS, 0.25),
         sampling=sampling,
     )
-    assert set(SEEDS["instructions"]) == set(KINDS)
     wrong = [
         (text, reason)
-        for kind, forms in SEEDS["instructions"].items()
+        for kind, forms in SEEDS["explicit"]["instructions"].items()
         for texts in forms.values()
         for text in texts
         if (reason := malformed(kind, text, config)) and reason != "personal or unclear reference"
     ]
     assert wrong == []
+
+
+def test_implicit_seeds_end_as_their_kind_does() -> None:
+    for kind, forms in SEEDS["implicit"]["instructions"].items():
+        for text in (text for texts in forms.values() for text in texts):
+            assert text.isascii()
+            assert 2 <= len(text.split()) <= 24
+            assert ":" not in text
+            if kind == "question":
+                assert text.endswith("?")
+            else:
+                assert text.endswith((".", "!", "?")) == (kind == "opener"), text

@@ -17,7 +17,10 @@ from cai_bootstrap.evals.verifiers import VERIFIERS
 from cai_bootstrap.records import EvalRecord, FinishReason, HeldOutItem
 from cai_bootstrap.resources import resource
 
-SUITE_SHA256 = {"explicit": "16d6506554f8997e2ff2aa9ec548ae1e01d47db327c4476d2180e8b0998de20d"}
+SUITE_SHA256 = {
+    "explicit": "16d6506554f8997e2ff2aa9ec548ae1e01d47db327c4476d2180e8b0998de20d",
+    "implicit": "0389a3c63858f0ca335f9fedc783e1c6e3fc71e033751a4526c80dcad17f44c8",
+}
 """SHA-256 of each suite's file, by its name. A suite is frozen: a changed file is refused."""
 
 SPLITS = ("dev", "test")
