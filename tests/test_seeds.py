@@ -14,6 +14,7 @@ SEEDS = load_seeds("explicit")
 def test_no_seed_and_no_shot_is_a_held_out_item() -> None:
     heldout = DuplicateIndex(0.7)
     heldout.add(item.instruction for split in SPLITS for item in load_suite("explicit", split))
+    heldout.add(item.instruction for split in SPLITS for item in load_suite("constitutional", split))
     seeds = [text for forms in SEEDS["instructions"].values() for texts in forms.values() for text in texts]
     shots = [question for examples in SEEDS["shots"].values() for question, _ in examples]
     assert [(text, found) for text in seeds + shots if (found := heldout.find(text))] == []
