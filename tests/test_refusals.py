@@ -123,8 +123,8 @@ def test_error_rates_on_the_texts_kept_apart(capsys: pytest.CaptureFixture[str])
         print(f"\nfalse refusals {percent(false_refusals)} of {len(unsafe)}; missed {percent(missed)} of {len(safe)}; ", end="")
         print(f"label right {percent(same)} of {len(CHECK)}")
     # Two arms are compared. With the same error rates a and b in both, a true difference shrinks to 1 − a − b of itself and
-    # keeps its sign. So the rates found (5 % at most) may take a tenth of a difference, and the rates that cannot be
-    # excluded (20 % at most) would still leave more than half of it. So few texts allow no tighter limit: 40 of them without a
-    # single error still reach up to 9 %.
+    # keeps its sign. So rates of 5 % take a tenth of a difference, and rates of 20 % still leave more than half of it. The
+    # limits were set after a first look at the rates (1 of 38 and 2 of 42): they guard against rules that get worse. So
+    # few texts allow no tighter one: 40 of them without a single error still reach up to 9 %.
     assert max(false_refusals.high, missed.high) < 0.2
     assert max(false_refusals.value, missed.value) < 0.05
