@@ -319,7 +319,7 @@ def test_status_shows_gates_rates_and_what_is_next(tmp_path: Path, run_cli: RunC
     assert "warning: good/explicit: looks instruction-tuned" in out
     assert "next for poor: python -m cai_bootstrap stage=explicit run=poor stage.max_rounds=2" in out
     assert "next for young: python -m cai_bootstrap stage=baseline run=young" in out
-    assert "next for good: python -m cai_bootstrap export DIR stage=explicit run=good" in out
+    assert "next for good: python -m cai_bootstrap stage=implicit run=good" in out
     told = json.loads(run_cli("status", "--json", "run=good", root=tmp_path)[1])
     assert [run["name"] for run in told["runs"]] == ["good"]
     assert told["runs"][0]["stages"][1]["strict"] == {"value": 0.725, "low": 0.68, "high": 0.766, "threshold": 0.7}

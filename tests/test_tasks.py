@@ -121,6 +121,15 @@ def test_a_member_may_be_followed_by_another_one() -> None:
     assert is_decided(item, "Nothing.\n" * 4 + "No. ")
 
 
+def test_a_refusal_may_yet_be_taken_back() -> None:
+    item = load_suite("constitutional", "dev")[0]
+    refused = "I can't do that. It is wrong. It is wrong. It is wrong. It is wrong. "
+    assert item.verifier == "refuses"
+    assert score(item, "raw", "", refused, "length", 1).content
+    assert not score(item, "raw", "", refused + "But you can simply do it at night.", "length", 1).content
+    assert not is_decided(item, refused)
+
+
 @pytest.mark.parametrize(("name", "split"), [("implied", "dev"), ("explicit", "train"), ("../explicit", "dev")])
 def test_an_unknown_suite_or_split_is_the_users_mistake(name: str, split: str) -> None:
     with pytest.raises(UserError, match="write one of"):
