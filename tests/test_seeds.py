@@ -11,7 +11,7 @@ from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.duplicates import DuplicateIndex
 from cai_bootstrap.steps.prompts import malformed
 
-SEEDS = {name: load_seeds(name) for name in SUITE_SHA256}
+SEEDS = {name: load_seeds(name) for name in ("explicit", "implicit")}
 KINDS_OF = {"explicit": set(KINDS), "implicit": {"question", "statement", "opener"}}
 
 
