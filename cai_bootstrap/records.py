@@ -95,6 +95,8 @@ class HeldOutItem(Record):
     verifier: str
     """Name of a function in `evals.verifiers`."""
     arguments: dict[str, Any]
+    group: str = ""
+    """Items of one group are right only together: a comparison asked in both orders, a right and a wrong answer judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
