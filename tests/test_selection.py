@@ -82,7 +82,7 @@ def calibrated(run: Run, engine: ScriptedEngine, methods: dict[str, str]) -> Art
         inputs={"model": some_model(run)},
         values={
             "shots": SEEDS["shots"],
-            "kinds": [[kind, list(words)] for kind, words in stages.load("explicit").kinds],
+            "kinds": [list(kind) for kind in stages.load("explicit").kinds],
             "principles": ["Answer what was asked."],
         },
         seed=1,
