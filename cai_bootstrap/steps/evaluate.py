@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from cai_bootstrap import templates
@@ -11,12 +13,17 @@ from cai_bootstrap.engines.engine import Engine, GenerationRequest
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals import tasks
-from cai_bootstrap.records import HeldOutItem
+from cai_bootstrap.records import EvalRecord, HeldOutItem
+from cai_bootstrap.steps.duplicates import DuplicateIndex
 from cai_bootstrap.steps.generate import chunks
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
 _DRAW_SEED = 20261121
+_NEAR_DUPLICATE = 0.7
+"""Jaccard similarity of shingles from which two outputs count as one, as for instructions."""
+_BETWEEN = "\n---\n"
+"""Between the texts of a group's members."""
 _DECIDED = ("\n\n", "\nInstruction:", "\nResponse:", "\nQuestion:", "\nQ:", "\nAnswer:")
 """The cut rule ends the answer here at the latest, in every arm: what would follow can change neither the content nor the
 strict verdict (text behind the answer is no proper end), so it is not generated. The stop itself is kept in the output."""
@@ -47,24 +54,64 @@ def write_outputs(
 def score_outputs(work: Work, *, outputs: Artifact, suite: str, split: str, suite_sha256: str) -> None:
     """`records.jsonl` of EvalRecords. Apart from the outputs, so that a better verifier costs no generation."""
     items = {item.id: item for item in tasks.load_suite(suite, split)}
-    rows = []
-    for row in outputs.rows():
-        item = items[row["item_id"]]
-        scored = tasks.score(item, row["arm"], row["rendered_prompt"], row["output"], row["finish"], row["num_tokens"])
-        rows.append(scored.to_row())
-    work.write_rows("records.jsonl", rows)
+    rows = list(outputs.iter_rows())
+    answered = [items[row["item_id"]] for row in rows]
+    scored = [
+        tasks.score(item, row["arm"], row["rendered_prompt"], row["output"], row["finish"], row["num_tokens"])
+        for item, row in zip(answered, rows, strict=True)
+    ]
+    work.write_rows("records.jsonl", (record.to_row() for record in settle(suite, answered, scored)))
+
+
+def settle(suite: str, items: Sequence[HeldOutItem], records: Sequence[EvalRecord]) -> list[EvalRecord]:
+    """The outcomes of a suite, one for each unit: what only several outputs together can tell.
+
+    A group of items is one unit, right where all of its records are. In `DIVERSE_SUITES` an output that an earlier right one
+    nearly repeats fails.
+    """
+    seen = DuplicateIndex(_NEAR_DUPLICATE)
+    units: dict[str, list[EvalRecord]] = {}
+    for item, record in zip(items, records, strict=True):
+        if suite in tasks.DIVERSE_SUITES and record.content:
+            if seen.find(record.answer):
+                record = dataclasses.replace(record, content=False, strict=False, reason="nearly another item's answer")
+            else:
+                seen.add([record.answer])
+        units.setdefault(item.group or item.id, []).append(record)
+    return [members[0] if len(members) == 1 else _as_one(unit, members) for unit, members in units.items()]
+
+
+def _as_one(unit: str, members: Sequence[EvalRecord]) -> EvalRecord:
+    def joined(name: str) -> str:
+        return _BETWEEN.join(getattr(member, name) for member in members)
+
+    return dataclasses.replace(
+        members[0],
+        item_id=unit,
+        rendered_prompt=joined("rendered_prompt"),
+        output=joined("output"),
+        answer=joined("answer"),
+        finish=next((member.finish for member in members if member.finish != "eos"), "eos"),
+        num_tokens=sum(member.num_tokens for member in members),
+        content=all(member.content for member in members),
+        strict=all(member.strict for member in members),
+        reason="; ".join(dict.fromkeys(member.reason for member in members if member.reason)),
+    )
 
 
 def draw(items: list[HeldOutItem], num_items: int) -> list[HeldOutItem]:
-    """All items for 0, else about `num_items`, every kind in its proportion, by a fixed seed and never by an answer."""
+    """All items for 0, else about `num_items`, every kind in its proportion, by a fixed seed and never by an answer.
+
+    Groups are drawn whole.
+    """
     if not num_items or num_items >= len(items):
         return items
     rng = random.Random(_DRAW_SEED)
     chosen: set[str] = set()
     for kind in dict.fromkeys(item.kind for item in items):
-        ids = [item.id for item in items if item.kind == kind]
-        chosen.update(rng.sample(ids, max(1, round(num_items * len(ids) / len(items)))))
-    return [item for item in items if item.id in chosen]
+        units = list(dict.fromkeys(item.group or item.id for item in items if item.kind == kind))
+        chosen.update(rng.sample(units, max(1, round(num_items * len(units) / len(items)))))
+    return [item for item in items if (item.group or item.id) in chosen]
 
 
 def render(arm: str, instruction: str, shots: list[list[str]]) -> str:
