@@ -135,8 +135,8 @@ def run_step(root: Path, folder: Path, name: str) -> dict[str, Any]:
 
     from cai_bootstrap import stages
     from cai_bootstrap.config import to_dict
-    from cai_bootstrap.pipeline import bind
     from cai_bootstrap.store.run import Run
+    from cai_bootstrap.store.runner import bind
 
     stage, config = stages.load("explicit"), _config()
     c = to_dict(config.stage)

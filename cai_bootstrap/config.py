@@ -93,6 +93,10 @@ class EngineConfig:
         _require(self.batch_size >= 0, "engine.batch_size", self.batch_size, "a positive number, or 0 to measure")
         _require(self.threads >= 0, "engine.threads", self.threads, "a positive number, or 0 for all cores")
 
+    def identity(self) -> dict[str, str]:
+        """What of the engine belongs to a step's identity: which one, and a dtype where one was set by hand."""
+        return {"engine": self.name, "dtype": self.dtype}
+
 
 @dataclass(kw_only=True)
 class SamplingConfig:

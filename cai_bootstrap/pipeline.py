@@ -4,45 +4,28 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from cai_bootstrap import constitution, stages
+from cai_bootstrap import stages
 from cai_bootstrap.config import Config, to_dict
 from cai_bootstrap.engines.resolve import resolve_engine
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.lineage import Parent, eval_step, find_parent, require_promoted
-from cai_bootstrap.stages.stage import Stage, load_seeds, seeds_of
+from cai_bootstrap.stages.paths import Making
+from cai_bootstrap.stages.stage import Stage, load_seeds
 from cai_bootstrap.steps import decide
 from cai_bootstrap.steps.base import audit_model, prepare_base
 from cai_bootstrap.steps.evaluate import score_outputs, write_outputs
-from cai_bootstrap.steps.pair import iter_pairs
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
+from cai_bootstrap.store.runner import Runner, bind
 
 UNTIL = ("pairs", "model", "gate")
-
-
-class Runner(Protocol):
-    """What the path needs of a run: `Run` computes, `plan.Planner` only looks."""
-
-    def step(
-        self,
-        stage: str,
-        name: str,
-        function: Callable[..., None],
-        *,
-        settings: Mapping[str, Any],
-        inputs: Mapping[str, Artifact] | None = None,
-        values: Mapping[str, Any] | None = None,
-        seed: int,
-    ) -> Artifact:
-        """The artifact of a step."""
-        ...
 
 
 @dataclass
@@ -67,7 +50,7 @@ def measure_baseline(run: Runner, session: Session, config: Config, suite: str) 
     """
     step = functools.partial(run.step, "baseline", seed=config.seed)
     seeds = load_seeds(suite, config.stage.seeds)
-    sampled = engine_settings(config)
+    sampled = config.engine.identity()
     base = step("base", prepare_base, settings=to_dict(config.model))
     step(
         "audit",
@@ -88,7 +71,7 @@ def measure_baseline(run: Runner, session: Session, config: Config, suite: str) 
         inputs={"cued": arms["cued"], **fewshot},
     )
     outcome = Outcome(arms={name: arms[name] for name in ("raw", "cued") if name in arms}, gap=gap)
-    if is_made(gap):
+    if gap.is_made:
         outcome.arms["fewshot"] = fewshot[gap.json("shots.json")["better"]]
     else:  # only planned: which set is better will be known then
         outcome.arms["fewshot"] = fewshot[sorted(fewshot)[0]]
@@ -106,84 +89,14 @@ def bootstrap(
     round_: int,
 ) -> None:
     """One round of a stage, from its parent's model to its gate; fills in `outcome`."""
-    parent = origin.model
     suffix = "" if round_ == 1 else f"-{round_}"
     step = functools.partial(run.step, stage.name, seed=config.seed + round_ - 1)
-    heavy = {"session": session}
-    seeds, sampled, c = seeds_of(stage, config.stage.seeds), engine_settings(config), to_dict(config.stage)
-    suites = [tasks.load_suite(name, split) for name in tasks.SUITE_SHA256 for split in tasks.SPLITS]
-    heldout = [item.instruction for suite in suites for item in suite]
-    earlier = outcome.pairs
-    previous = [pair.instruction for pair in iter_pairs(earlier)] if earlier is not None and is_made(earlier) else []
-    principles = constitution.load().in_order()
-
-    instructions = step(
-        f"instructions{suffix}",
-        bind(stage.make_instructions, **heavy),
-        settings={**c["instructions"], **sampled},
-        inputs={"model": parent},
-        values={"seeds": seeds["instructions"], "heldout": heldout, "previous": previous},
-    )
-    candidates = step(
-        f"candidates{suffix}",
-        bind(stage.draft, **heavy),
-        settings={k: v for k, v in {**c["responses"], **sampled}.items() if k != "zero_shot"},
-        inputs={"model": parent, "instructions": instructions},
-        values={"shots": seeds["shots"]},
-    )
-    step(
-        f"calibration{suffix}",
-        bind(stage.calibrate, **heavy),
-        settings={
-            "methods": c["selection"]["methods"],
-            "min_auc": c["selection"]["min_auc"],
-            "num_candidates": c["responses"]["num_candidates"],
-            "sampling": c["responses"]["sampling"],
-            **sampled,
-        },
-        inputs={"model": parent},
-        values={
-            "shots": seeds["shots"],
-            "kinds": list(map(list, stage.kinds)),
-            "principles": [text for _, text in principles],
-        },
-    )
-    verdicts = step(
-        f"verdicts{suffix}",
-        bind(stage.judge, **heavy),
-        settings={
-            "methods": c["selection"]["methods"],
-            "shard_size": c["selection"]["shard_size"],
-            **sampled,
-        },
-        inputs={"model": parent, "instructions": instructions, "candidates": candidates},
-        values={"shots": seeds["shots"], "principles": [list(entry) for entry in principles]},
-    )
-    kept = step(
-        f"kept{suffix}",
-        stage.keep,
-        settings={"methods": c["selection"]["methods"], "min_scores": c["selection"]["min_scores"]},
-        inputs={"instructions": instructions, "candidates": candidates, "verdicts": verdicts},
-    )
-    rejected = step(
-        f"rejected{suffix}",
-        bind(stage.write_rejected, **heavy),
-        settings={k: c["responses"][k] for k in ("zero_shot", "shard_size")}
-        | {"rejected_mix": c["pairs"]["rejected_mix"], **sampled},
-        inputs={"model": parent, "kept": kept},
-        values={"refusals": seeds["refusals"]},
-    )
-    inputs = {"model": parent, "candidates": candidates, "kept": kept, "rejected": rejected}
-    pairs = step(
-        f"pairs{suffix}",
-        stage.make_pairs,
-        settings=c["pairs"],
-        inputs=inputs if earlier is None else {**inputs, "earlier": earlier},
-    )
-    outcome.pairs = pairs
+    parent, earlier = origin.model, outcome.pairs
+    making = Making(step=step, suffix=suffix, session=session, config=config, stage=stage, parent=parent, earlier=earlier)
+    pairs = outcome.pairs = stage.path(making)
     if until == "pairs":
         return
-    outcome.model = train_and_merge(step, session, config, suffix, parent, pairs, suites[0])
+    outcome.model = train_and_merge(step, session, config, suffix, parent, pairs)
     if until == "model":
         return
     outcome.trained = evaluate(step, session, config, f"eval{suffix}", outcome.model, stage.suite, "trained", [])
@@ -197,7 +110,7 @@ def bootstrap(
     outcome.gate = step(
         f"gate{suffix}",
         decide.decide_gate,
-        settings=c["gate"],
+        settings=to_dict(config.stage.gate),
         inputs={"trained": outcome.trained, **outcome.arms, **before, **after},
         values={"stage": stage.name, "warnings": warnings_of(run, stage.name)},
     )
@@ -233,13 +146,13 @@ def train_and_merge(
     suffix: str,
     parent: Artifact,
     pairs: Artifact,
-    items: list[Any],
 ) -> Artifact:
     """The adapter trained on the parent, and both merged into plain weights."""
     from cai_bootstrap import templates
     from cai_bootstrap.steps.merge import merge_adapter
     from cai_bootstrap.steps.train import train_adapter
 
+    prompts = [templates.cued(item.instruction) for item in tasks.load_suite("explicit", "dev")]
     # How often to save changes nothing of the result.
     cadence = ("checkpoint_minutes", "checkpoint_steps")
     settings = to_dict(config.train)
@@ -254,9 +167,7 @@ def train_and_merge(
         bind(merge_adapter, session=session),
         settings=to_dict(config.merge),
         inputs={"model": parent, "adapter": adapter},
-        values={
-            "prompts": [templates.cued(item.instruction) for item in items[:: max(1, len(items) // config.merge.num_prompts)]]
-        },
+        values={"prompts": prompts[:: max(1, len(prompts) // config.merge.num_prompts)]},
     )
 
 
@@ -323,22 +234,10 @@ def origin_of(root: Path, config: Config, *, planned: bool = False) -> Parent | 
         raise
 
 
-def bind(function: Callable[..., None], **resources: Any) -> Callable[..., None]:
-    """A step with what it works with (a session); resources are no part of its digest."""
-    bound: Any = functools.partial(function, **resources)
-    bound.step_name, bound.step_version = function.step_name, function.step_version  # type: ignore[attr-defined]
-    return bound  # type: ignore[no-any-return]
-
-
-def engine_settings(config: Config) -> dict[str, Any]:
-    """What of the engine belongs to a step's identity: which one, and a dtype where one was set by hand."""
-    return {"engine": config.engine.name, "dtype": config.engine.dtype}
-
-
 def eval_settings(config: Config) -> dict[str, Any]:
     """What an evaluation's outcome depends on."""
     chosen = config.eval
-    settings = {"max_tokens": chosen.max_tokens, "shard_size": chosen.shard_size, **engine_settings(config)}
+    settings = {"max_tokens": chosen.max_tokens, "shard_size": chosen.shard_size, **config.engine.identity()}
     return settings | ({"num_items": chosen.num_items} if chosen.num_items else {})
 
 
@@ -348,11 +247,6 @@ def warnings_of(run: Runner, stage: str) -> list[str]:
         return []
     found = [text for name in ("baseline", stage) for text in (run.stage(name) or {}).get("warnings", [])]
     return list(dict.fromkeys(found))
-
-
-def is_made(artifact: Artifact) -> bool:
-    """False for an artifact that is only planned."""
-    return bool(artifact.manifest)
 
 
 def plan(configs: list[Config]) -> str:

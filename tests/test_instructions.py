@@ -21,12 +21,12 @@ from scripted import ScriptedEngine, ScriptedSession, instruction_of, invented
 
 from cai_bootstrap.config import to_dict
 from cai_bootstrap.errors import StepFailed, UserError
-from cai_bootstrap.pipeline import bind
 from cai_bootstrap.records import Prompt
 from cai_bootstrap.steps.duplicates import DuplicateIndex, content_words
 from cai_bootstrap.steps.prompts import _Pool, make_instructions, malformed, parse_list
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
+from cai_bootstrap.store.runner import bind
 
 # ---- instructions
 

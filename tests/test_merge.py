@@ -19,10 +19,10 @@ from cai_bootstrap import templates
 from cai_bootstrap.config import EngineConfig, MergeConfig, to_dict
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import CorruptArtifact, StepFailed, UserError
-from cai_bootstrap.pipeline import bind
 from cai_bootstrap.steps.merge import merge_adapter, off_limits
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run, Work, step
+from cai_bootstrap.store.runner import bind
 from cai_bootstrap.training.merging import merge
 
 PROMPTS = [templates.cued(text) for text in ("Name the capital of France.", "Say hello.", "Complete: The sun rises in the")]

@@ -24,12 +24,12 @@ from scripted import ScriptedEngine, ScriptedSession
 from cai_bootstrap import stages
 from cai_bootstrap.config import SelectionMethod, to_dict
 from cai_bootstrap.errors import JudgeError, StepFailed
-from cai_bootstrap.pipeline import bind
 from cai_bootstrap.records import Completion, Prompt, Verdict
 from cai_bootstrap.steps.filter import keep_best, unfit
 from cai_bootstrap.steps.judge import agreement, answer_key, calibrate, critic_margins, relevance
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
+from cai_bootstrap.store.runner import bind
 
 # ---- judge
 

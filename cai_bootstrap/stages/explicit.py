@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cai_bootstrap.stages.paths import few_shot_pairs
 from cai_bootstrap.stages.stage import Stage
 from cai_bootstrap.steps.filter import keep_best
 from cai_bootstrap.steps.generate import draft_candidates, write_rejected
@@ -19,6 +20,7 @@ STAGE = Stage(
         ("generate", r"Generate|Write|Describe|Give one word|Name one"),
         ("answer", r""),
     ),
+    path=few_shot_pairs,
     make_instructions=make_instructions,
     draft=draft_candidates,
     calibrate=calibrate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cai_bootstrap.stages.explicit import STAGE as EXPLICIT
+from cai_bootstrap.stages.paths import few_shot_pairs
 from cai_bootstrap.stages.stage import Stage
 from cai_bootstrap.steps.filter import keep_best
 from cai_bootstrap.steps.generate import draft_candidates, write_rejected
@@ -21,6 +22,7 @@ STAGE = Stage(
         ("statement", r".*[^.!?]$"),
         ("opener", r""),
     ),
+    path=few_shot_pairs,
     make_instructions=make_instructions,
     draft=draft_candidates,
     calibrate=calibrate,

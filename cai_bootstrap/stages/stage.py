@@ -11,6 +11,7 @@ import yaml
 
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.resources import resource
+from cai_bootstrap.store.artifacts import Artifact
 
 StepFunction = Callable[..., None]
 
@@ -25,6 +26,8 @@ class Stage:
     """Names of seed pools: the first gives worked examples and refusals, all of them kinds of instructions."""
     kinds: tuple[tuple[str, str], ...]
     """(kind, a pattern that its instructions begin with): the first that matches tells a worked example's kind."""
+    path: Callable[..., Artifact]
+    """How its pairs come about, a function of `stages.paths`; the steps below are what it runs."""
     make_instructions: StepFunction
     draft: StepFunction
     calibrate: StepFunction

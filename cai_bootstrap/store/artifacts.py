@@ -36,6 +36,11 @@ class Artifact:
     path: Path
     manifest: dict[str, Any]
 
+    @property
+    def is_made(self) -> bool:
+        """False for an artifact that is only planned."""
+        return bool(self.manifest)
+
     def file(self, name: str) -> Path:
         """The path of a file, its content checked against the manifest the first time in this process.
 
