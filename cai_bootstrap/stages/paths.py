@@ -94,6 +94,8 @@ def few_shot_pairs(making: Making) -> Artifact:
         settings={"methods": c["selection"]["methods"], "min_scores": c["selection"]["min_scores"]},
         inputs={"instructions": instructions, "candidates": candidates, "verdicts": verdicts},
     )
+    if stage.construct is not None:
+        kept = run("constructed", stage.construct, heavy=False, settings=c["construction"], inputs={"kept": kept})
     rejected = run(
         "rejected",
         stage.write_rejected,

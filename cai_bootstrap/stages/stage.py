@@ -35,6 +35,8 @@ class Stage:
     keep: StepFunction
     write_rejected: StepFunction
     make_pairs: StepFunction
+    construct: StepFunction | None = None
+    """Makes the stage's own tasks, with answers known by construction, out of the kept answers; None where these are the tasks."""
 
 
 def seeds_of(stage: Stage, given: str | None = None) -> dict[str, Any]:

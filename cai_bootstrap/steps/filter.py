@@ -6,22 +6,22 @@ import functools
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cai_bootstrap.config import SelectionMethod
 from cai_bootstrap.errors import StepFailed
-from cai_bootstrap.evals import english
+from cai_bootstrap.evals import english, forms
 from cai_bootstrap.records import Completion, Prompt, Verdict
-from cai_bootstrap.steps.duplicates import content_words
+from cai_bootstrap.steps.duplicates import DuplicateIndex, content_words
 from cai_bootstrap.steps.judge import answer_key, answered
 from cai_bootstrap.steps.kinds import asks_for, body
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
 _FORGED = re.compile(r"\b(?:Instruction|Response)\s*:|<[a-z_|/]+>|\[(?:INST|/INST)\]", re.IGNORECASE)
-
-
+_NEAR_DUPLICATE = 0.7
+"""Jaccard similarity of shingles from which two answers count as one."""
 _ONE_WORD = re.compile(
     r"\b(?:one|a|an) (?:\w+ )?word\b|\bname (?:of|one|an?)\b|^name\b|\bgive (?:one|a) word|\badjective\b|\bexample of\b"
 )
@@ -103,11 +103,36 @@ def keep_best(work: Work, *, instructions: Artifact, candidates: Artifact, verdi
     Reads the three artifacts row by row, side by side. Raises StepFailed when they do not stand in one order.
     """
     work.drop([])
-    work.write_rows("records.jsonl", _kept(work, answered(instructions, candidates), verdicts.iter_rows()))
+    work.write_rows("records.jsonl", _kept(work, answered(instructions, candidates), verdicts.iter_rows(), unfit))
+
+
+@step(version=1)
+def keep_diverse(work: Work, *, instructions: Artifact, candidates: Artifact, verdicts: Artifact) -> None:
+    """As `keep_best`, for texts that are asked for by their type: only those on type, and none that nearly repeats another."""
+    seen = DuplicateIndex(_NEAR_DUPLICATE)
+
+    def reason_against(candidate: Completion, prompt: Prompt) -> str:
+        reason = unfit(candidate, prompt)
+        if not reason and prompt.kind in forms.KINDS:
+            reason = forms.on_type(prompt.instruction, candidate.text)
+            if not reason and seen.find(candidate.text):
+                reason = "nearly another answer"
+        return reason
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for row in _kept(work, answered(instructions, candidates), verdicts.iter_rows(), reason_against):
+            seen.add([row["text"]])
+            yield row
+
+    work.drop([])
+    work.write_rows("records.jsonl", rows())
 
 
 def _kept(
-    work: Work, groups: Iterator[tuple[Prompt, list[Completion]]], verdicts: Iterator[dict[str, Any]]
+    work: Work,
+    groups: Iterator[tuple[Prompt, list[Completion]]],
+    verdicts: Iterator[dict[str, Any]],
+    reason_against: Callable[[Completion, Prompt], str],
 ) -> Iterator[dict[str, Any]]:
     methods = {kind: SelectionMethod(name).value for kind, name in work.settings["methods"].items()}
     for prompt, group in groups:
@@ -119,7 +144,7 @@ def _kept(
         if [verdict.completion_id for verdict in judged] != [candidate.id for candidate in group]:
             raise StepFailed(f"the verdicts on the candidates of {prompt.id!r} do not stand where these do")
         for candidate, verdict in zip(group, judged, strict=True):
-            reason = unfit(candidate, prompt)
+            reason = reason_against(candidate, prompt)
             if reason:
                 reasons[reason] += 1
                 dropped.append(_drop(prompt, candidate, reason))

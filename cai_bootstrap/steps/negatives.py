@@ -25,6 +25,8 @@ class Answer(NamedTuple):
     instruction: str
     text: str
     score: float
+    wrong: tuple[tuple[str, str], ...] = ()
+    """(text, what is wrong with it), where the task was constructed."""
 
 
 class Written(NamedTuple):
@@ -135,6 +137,11 @@ def _echo(row: Answer, sources: Sources, rng: random.Random) -> Negative:
     return templates.response(words[-1] + end), True, "a word of the instruction"
 
 
+def _wrong(row: Answer, sources: Sources, rng: random.Random) -> Negative:
+    text, reason = rng.choice(row.wrong)
+    return templates.response(text), True, f"constructed: {reason}"
+
+
 NEGATIVES: dict[str, Callable[[Answer, Sources, random.Random], Negative]] = {
     "zero_shot": _zero_shot,
     "off_topic": _off_topic,
@@ -143,4 +150,5 @@ NEGATIVES: dict[str, Callable[[Answer, Sources, random.Random], Negative]] = {
     "broken_format": _broken_format,
     "refusal": _refusal,
     "echo": _echo,
+    "wrong": _wrong,
 }

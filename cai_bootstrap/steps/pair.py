@@ -141,7 +141,9 @@ def _new_pairs(
 ) -> Iterator[PreferencePair]:
     """A pair for each kept answer, in order; drops those that are said too often or have no other text to reject."""
     rng = random.Random(work.seed)
-    answers = [Answer(row["prompt_id"], row["kind"], row["instruction"], row["text"], row["score"]) for row in kept.iter_rows()]
+    answers = [
+        Answer(*(row[name] for name in Answer._fields[:5]), tuple(map(tuple, row.get("wrong", ())))) for row in kept.iter_rows()
+    ]
     sources = Sources(
         rows=answers,
         zero_shot=_written(rejected, "zero_shot.jsonl"),

@@ -1,4 +1,4 @@
-"""Stage 1 on the real 270M model, small, killed in the middle of generation and of training."""
+"""Stages 1 and 2 on the real 270M model, small; stage 1 is killed in the middle of generation and of training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 SMALL = (
-    "stage=1",
     "eval.num_items=20",
     "eval.raw=false",
     "stage.instructions.num_instructions=24",
@@ -29,9 +28,15 @@ SMALL = (
 )
 
 
-def start(root: Path) -> subprocess.Popen[str]:
-    """The real command in its own process."""
-    command = [sys.executable, "-m", "cai_bootstrap", *SMALL, f"paths.root={root}"]
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One root for both stages: what stage 1 left there is not computed again."""
+    return tmp_path_factory.mktemp("stages")
+
+
+def start(root: Path, *words: str) -> subprocess.Popen[str]:
+    """The real command in its own process; stage 1 unless `words` name another."""
+    command = [sys.executable, "-m", "cai_bootstrap", *(words or ("stage=1",)), *SMALL, f"paths.root={root}"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=root)
 
 
@@ -55,25 +60,25 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_stage_1_goes_on_after_kills_and_computes_nothing_twice(tmp_path: Path) -> None:
-    store = tmp_path / "data" / "store" / "explicit"
+def test_stage_1_goes_on_after_kills_and_computes_nothing_twice(root: Path) -> None:
+    store = root / "data" / "store" / "explicit"
 
     def shards(name: str) -> list[Path]:
         return sorted(store.glob(f"{name}-*.partial/shards/*.jsonl"))
 
-    kill_when(start(tmp_path), lambda: len(shards("candidates")) >= 1)
+    kill_when(start(root), lambda: len(shards("candidates")) >= 1)
     committed = {path.name: path.read_bytes() for path in shards("candidates")}
     instructions = next(store.glob("instructions-*/manifest.json")).read_bytes()
     assert committed
 
-    checkpoints = tmp_path / "checkpoints" / "explicit"
-    kill_when(start(tmp_path), lambda: bool(list(checkpoints.glob("adapter-*.partial/checkpoints/step-*/manifest.json"))))
+    checkpoints = root / "checkpoints" / "explicit"
+    kill_when(start(root), lambda: bool(list(checkpoints.glob("adapter-*.partial/checkpoints/step-*/manifest.json"))))
     candidates = next(store.glob("candidates-*/records.jsonl")).read_text().splitlines()
     for name, data in committed.items():
         first = int(name.removesuffix(".jsonl")) * 8 * 4  # 8 instructions a shard, 4 candidates each
         assert data.decode().splitlines() == candidates[first : first + len(data.decode().splitlines())]
 
-    output = finish(start(tmp_path))
+    output = finish(start(root))
     assert next(store.glob("instructions-*/manifest.json")).read_bytes() == instructions
     training = json.loads(next(checkpoints.glob("adapter-*/training.json")).read_text())
     assert training["resumed_from_step"]
@@ -82,12 +87,12 @@ def test_stage_1_goes_on_after_kills_and_computes_nothing_twice(tmp_path: Path) 
     assert "gate" in output
 
     began = time.monotonic()
-    again = finish(start(tmp_path))
+    again = finish(start(root))
     assert time.monotonic() - began < 60
     assert "evaluation" not in again.split("base cued")[0]
 
     status = subprocess.run(
-        [sys.executable, "-m", "cai_bootstrap", "status", "--json", f"paths.root={tmp_path}"],
+        [sys.executable, "-m", "cai_bootstrap", "status", "--json", f"paths.root={root}"],
         capture_output=True,
         text=True,
         check=True,
@@ -97,3 +102,25 @@ def test_stage_1_goes_on_after_kills_and_computes_nothing_twice(tmp_path: Path) 
     assert run["stages"][1]["gate"] is not None
     certificate = json.loads(next(checkpoints.glob("model-*/certificate.json")).read_text())
     assert certificate["greedy_agreement"] >= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_stage_2_starts_from_stage_1s_model_and_must_keep_what_that_taught(root: Path) -> None:
+    finish(start(root))
+    refused = start(root, "stage=2")
+    output, _ = refused.communicate(timeout=120)
+    assert refused.returncode == 2, output
+    assert output.count("\n") == 1
+    assert "has not passed its gate" in output
+
+    finish(start(root, "stage=1", "stage.gate.override='six pairs only show that it runs'"))
+    output = finish(start(root, "stage=2"))
+    assert "parent" in output
+    (model,) = (root / "checkpoints" / "explicit").glob("model-*/manifest.json")
+    (adapter,) = (root / "checkpoints" / "implicit").glob("adapter-*/manifest.json")
+    parent = json.loads(model.read_text())["digest"]
+    assert json.loads(adapter.read_text())["inputs"]["model"] == parent
+    (gate,) = (root / "data" / "store" / "implicit").glob("gate-*/gate.json")
+    checks = [check["name"] for check in json.loads(gate.read_text())["checks"]]
+    assert "retention of explicit" in checks
