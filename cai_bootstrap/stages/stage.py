@@ -36,7 +36,7 @@ class Stage:
     write_rejected: StepFunction
     make_pairs: StepFunction
     construct: StepFunction | None = None
-    """Makes the stage's own tasks, with answers known by construction, out of the kept answers; None where these are the tasks."""
+    """Makes the stage's own tasks, with known answers, out of the kept answers; None where these are the tasks."""
 
 
 def seeds_of(stage: Stage, given: str | None = None) -> dict[str, Any]:
