@@ -45,8 +45,8 @@ def balanced(
     """The id of one principle for each of `n` prompts, so that all are used and the categories are even.
 
     `fits` are, for each prompt, the ids that can apply to it (see `fitting`); without it, every principle does. As many
-    principles as the prompts allow are used at least once. Then the prompts that fit the fewest categories go first, and each
-    gets, of what fits it, the least used category and in it the least used principle, ties by lot.
+    principles as the prompts allow are used at least once. Every other prompt gets, of what fits it, the least used category
+    and in it the least used principle, ties by lot, and is moved as long as that makes the counts more even.
     UserError for no principles, `fits` of another length, an id that is not known, and a prompt that nothing fits.
     """
     category = {principle.id: principle.category for principle in principles}
@@ -59,17 +59,35 @@ def balanced(
         if not ids or not ids <= category.keys():
             odd = ", ".join(sorted(ids - category.keys())) or "no principle"
             raise UserError(f"prompt {place} fits {odd}: write ids of the constitution: {', '.join(category)}")
-    taken = _one_each(list(category), options, rng)
+    order = [sorted(ids) for ids in options]  # a set has no order of its own; the draw must be the same in every process
+    taken = _one_each(category, order, rng)
     used, categories = Counter(taken.values()), Counter(category[id_] for id_ in taken.values())
-    rest = [place for place in range(n) if place not in taken]
-    rng.shuffle(rest)
-    for place in sorted(rest, key=lambda place: len({category[id_] for id_ in options[place]})):
-        # By id first: a set has no order of its own, and the draw must be the same in every process.
-        drawn = rng.sample(sorted(options[place]), len(options[place]))
-        chosen = min(drawn, key=lambda id_: (categories[category[id_]], used[id_]))
-        used[chosen] += 1
-        categories[category[chosen]] += 1
-        taken[place] = chosen
+
+    def least(place: int) -> str:
+        drawn = rng.sample(order[place], len(order[place]))
+        return min(drawn, key=lambda id_: (categories[category[id_]], used[id_]))
+
+    def count(id_: str, change: int) -> None:
+        used[id_] += change
+        categories[category[id_]] += change
+
+    for place in rng.sample(range(n), n):
+        if place not in taken:
+            taken[place] = least(place)
+            count(taken[place], 1)
+    moved = True
+    while moved:  # each move makes the counts more even, so that there is a last one
+        moved = False
+        for place, now in taken.items():
+            best = least(place)
+            if category[best] == category[now]:
+                better = used[best] + 1 < used[now]
+            else:
+                better = categories[category[best]] + 1 < categories[category[now]]
+            if better and used[now] > 1:
+                count(now, -1)
+                count(best, 1)
+                taken[place], moved = best, True
     return [taken[place] for place in range(n)]
 
 
@@ -115,9 +133,7 @@ def adherence(
 def _named(row: Mapping[str, Any], what: str, known: Collection[str]) -> str | None:
     id_ = row["principle"]
     if id_ is not None and id_ not in known:
-        raise UserError(
-            f"a {what} names principle {id_!r}, which the constitution does not have: give the one it was made with"
-        )
+        raise UserError(f"a {what} names principle {id_!r}, which is not in the constitution: give the one it was made with")
     return None if id_ is None else str(id_)
 
 
@@ -128,11 +144,18 @@ def _share(successes: int, total: int) -> dict[str, float | None]:
     return {"value": rate.value, "low": rate.low, "high": rate.high}
 
 
-def _one_each(ids: list[str], options: Sequence[Collection[str]], rng: random.Random) -> dict[int, str]:
+def _one_each(category: Mapping[str, str], options: Sequence[Collection[str]], rng: random.Random) -> dict[int, str]:
     """A prompt of its own for as many principles as can have one: bipartite matching by augmenting paths (Kuhn 1955)."""
-    places = {id_: [place for place, fit in enumerate(options) if id_ in fit] for id_ in ids}
+    places = {id_: [place for place, fit in enumerate(options) if id_ in fit] for id_ in category}
     for found in places.values():
         rng.shuffle(found)
+    # One of each category before a second of any, so that few prompts are in balance too.
+    met: Counter[str] = Counter()
+    rank = {}
+    for id_ in rng.sample(list(category), len(category)):
+        rank[id_] = met[category[id_]]
+        met[category[id_]] += 1
+    order = sorted(rank, key=lambda id_: rank[id_])
     taken: dict[int, str] = {}
 
     def give(id_: str, tried: set[int]) -> bool:
@@ -144,6 +167,6 @@ def _one_each(ids: list[str], options: Sequence[Collection[str]], rng: random.Ra
                     return True
         return False
 
-    for id_ in rng.sample(ids, len(ids)):
+    for id_ in order:
         give(id_, set())
     return taken
