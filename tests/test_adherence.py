@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -54,9 +57,9 @@ def test_prompts_get_only_principles_that_can_apply_and_the_balance_holds(seed: 
 
 
 def test_a_principle_that_only_one_prompt_fits_is_used_there() -> None:
-    fits: list[set[str]] = [{"be-clear", "be-fair"}, {"be-clear"}, {"be-clear", "be-polite"}, {"be-polite", "be-fair"}]
+    fits: list[set[str]] = [{"be-clear", "be-fair"}, {"be-clear"}, {"be-fair", "be-polite"}]  # one way leaves none out
     for seed in range(20):
-        assert set(balanced(PRINCIPLES, 4, random.Random(seed), fits)) == {"be-clear", "be-fair", "be-polite"}
+        assert balanced(PRINCIPLES, 3, random.Random(seed), fits) == ["be-fair", "be-clear", "be-polite"]
 
 
 def test_the_assignment_follows_its_seed() -> None:
@@ -64,6 +67,21 @@ def test_the_assignment_follows_its_seed() -> None:
     first, again, other = (balanced(PRINCIPLES, 60, random.Random(seed), fits) for seed in (1, 1, 2))
     assert first == again != other
     assert balanced(PRINCIPLES, 0, random.Random(1)) == []
+
+
+def test_the_assignment_is_the_same_in_every_process() -> None:
+    code = (
+        "import random; from cai_bootstrap import constitution; from cai_bootstrap.steps.adherence import balanced;"
+        "principles = constitution.load().principles; ids = {p.id for p in principles};"
+        "print(balanced(principles, 40, random.Random(1), [ids] * 40))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": salt}, capture_output=True, text=True, check=True
+        ).stdout
+        for salt in ("1", "2", "3")
+    }
+    assert len(found) == 1
 
 
 def test_every_harmful_form_names_principles_of_the_constitution() -> None:
