@@ -6,13 +6,19 @@ import pytest
 
 from cai_bootstrap.config import InstructionsConfig, SamplingConfig
 from cai_bootstrap.evals.english import is_refusal
-from cai_bootstrap.evals.tasks import KINDS, SPLITS, SUITE_SHA256, load_suite
+from cai_bootstrap.evals.tasks import KINDS, SPLITS, SUITE_KINDS, SUITE_SHA256, load_suite
 from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.duplicates import DuplicateIndex
 from cai_bootstrap.steps.prompts import malformed
 
-SEEDS = {name: load_seeds(name) for name in ("explicit", "implicit")}
-KINDS_OF = {"explicit": set(KINDS), "implicit": {"question", "statement", "opener"}}
+SEEDS = {name: load_seeds(name) for name in ("explicit", "implicit", "constitutional")}
+KINDS_OF = {
+    "explicit": set(KINDS),
+    "implicit": {"question", "statement", "opener"},
+    "constitutional": set(SUITE_KINDS["constitutional"]),
+}
+NUM_SHOTS = {"constitutional": 18}
+"""Worked examples in a set, where there are not 16."""
 
 
 def instructions(name: str) -> list[str]:
@@ -34,10 +40,10 @@ def test_no_seed_and_no_shot_is_a_held_out_item(name: str) -> None:
 def test_shot_sets_share_no_example(name: str) -> None:
     a, b = ({question for question, _ in examples} for examples in SEEDS[name]["shots"].values())
     assert not a & b
-    assert len(a) == len(b) == 16
+    assert len(a) == len(b) == NUM_SHOTS.get(name, 16)
 
 
-@pytest.mark.parametrize("name", SEEDS)
+@pytest.mark.parametrize("name", ["explicit", "implicit"])  # those of the constitutional stage decline where they should
 def test_answers_of_the_shots_and_refusals_are_short_and_different(name: str) -> None:
     answers = [answer for examples in SEEDS[name]["shots"].values() for _, answer in examples]
     assert all(0 < len(answer.split()) <= 16 and not is_refusal(answer) for answer in answers)
