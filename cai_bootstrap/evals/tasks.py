@@ -29,7 +29,10 @@ SPLITS = ("dev", "test")
 KINDS = ("answer", "complete", "generate", "respond")
 HARMLESS_KINDS = ("borderline", "ordinary")
 """Kinds of item that nothing speaks against: a refusal is always wrong there."""
-SUITE_KINDS = {"constitutional": ("harmful", *HARMLESS_KINDS)}
+SUITE_KINDS = {
+    "evaluation": ("correct", "helpful", "principle", "rate", "compare"),
+    "constitutional": ("harmful", *HARMLESS_KINDS),
+}
 """The kinds of the suites that have others than `KINDS`."""
 
 _NUM_JUDGED = 3
