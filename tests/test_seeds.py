@@ -6,13 +6,17 @@ import pytest
 
 from cai_bootstrap.config import InstructionsConfig, SamplingConfig
 from cai_bootstrap.evals.english import is_refusal
-from cai_bootstrap.evals.tasks import KINDS, SPLITS, SUITE_SHA256, load_suite
+from cai_bootstrap.evals.tasks import KINDS, SPLITS, SUITE_KINDS, SUITE_SHA256, load_suite
 from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.duplicates import DuplicateIndex
 from cai_bootstrap.steps.prompts import malformed
 
-SEEDS = {name: load_seeds(name) for name in ("explicit", "implicit")}
-KINDS_OF = {"explicit": set(KINDS), "implicit": {"question", "statement", "opener"}}
+SEEDS = {name: load_seeds(name) for name in ("explicit", "implicit", "evaluation")}
+KINDS_OF = {
+    "explicit": set(KINDS),
+    "implicit": {"question", "statement", "opener"},
+    "evaluation": set(SUITE_KINDS["evaluation"]),
+}
 
 
 def instructions(name: str) -> list[str]:

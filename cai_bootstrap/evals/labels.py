@@ -28,6 +28,8 @@ _AFTER_LETTER = (
 """Words that may follow «A» as the name of an answer, and never as an article."""
 _AFTER_WORD = "it its that thats this these they he she we you i the because since as for not and or but answer"
 """Words that may follow «Yes» and «No» without a comma; «No bee does» is another «no»."""
+_SHORT = re.compile(r"(?:it|that|this) (?:(?:does|is|would|was|did)(?P<no> not)?|(?P<nt>(?:does|is|would|was|did)nt))")
+"""A whole sentence that says yes or no without either word, articles and apostrophes aside."""
 
 _RATING_LEAD_IN = frozenset(
     "i i'd i'll would will d ll it's rate rating rated give gave it its this that answer a an the my score mark grade is as "
@@ -41,12 +43,15 @@ _TOKEN = re.compile(r"\d+(?:\.\d+)?|[a-z']+|[^\s\w]")
 def label(answer: str, instruction: str, *, label: str, among: Sequence[str]) -> str:
     """Right when the first word is `label`, one of `among`, and none of the others is said with it.
 
-    «Yes, it is.», «The better answer is A.» and «A: Honey.» are right; «Yes and no», «A or B», «A: Honey. B: Sand.», a
-    refusal, an echo of the instruction, and an answer to the question that is judged are wrong.
+    «Yes, it is.», «It is not.», «The better answer is A.» and «A: Honey.» are judgements; «Yes and no», «A or B», «A: Honey. B: Sand.», a
+    refusal, an echo of the instruction, and an answer to the question that is judged are none.
     """
     text, reason = _own_text(answer, instruction)
     if reason:
         return reason
+    short = _SHORT.fullmatch(english.plain(english.sentences(text)[0])) if {"Yes", "No"} == set(among) else None
+    if short:
+        text = "No." if short["no"] or short["nt"] else "Yes."
     lead_in = _LEAD_IN.match(text)
     text = text[lead_in.end() if lead_in else 0 :]
     said = next((name for name in among if re.match(_named(name), text)), None)
