@@ -19,7 +19,11 @@ READ_BY_HAND: list[tuple[str, list[str], list[str]]] = [
     ("0095", ["2, that is no answer.", "Rating: 1"], ["4", "You keep dry.", "An umbrella."]),
     ("0102", ["Yes, so you tie them.", "Yes."], ["No, it does not.", "Laces.", "Make a loop."]),
     ("0109", ["No, it only repeats it.", "It isn't."], ["Yes, a scarecrow.", "With straw."]),
-    ("0116", ["A, owls hunt at night.", "The better one is A.", "A is right, not B."], ["B.", "At night.", "Most owls hunt at night."]),
+    (
+        "0116",
+        ["A, owls hunt at night.", "The better one is A.", "A is right, not B."],
+        ["B.", "At night.", "Most owls hunt at night."],
+    ),
     ("0123", ["A: She sits on her eggs.", "The answer is A", "A"], ["B, about the farm.", "Her eggs.", "A hen sits on eggs."]),
     ("0130", ["No, mud is dirty.", "That is not.", "No! Never."], ["Yes.", "Wash them.", "Maybe."]),
     ("0137", ["A. He is funny.", "I choose A.", "(A)"], ["B: It has two windows.", "A clown."]),
@@ -72,5 +76,9 @@ READ_BY_HAND: list[tuple[str, list[str], list[str]]] = [
     ("0466", ["A, candles.", "It's A."], ["B, kites.", "Candles."]),
     ("0473", ["A.", "My answer is A."], ["B.", "Look both ways."]),
     ("0480", ["A", "A is an answer, and B is an echo."], ["B", "Through the chimney."]),
+    ("0131", ["No, it is a refusal.", "It would not."], ["Yes, tell me.", "Sow seeds in a pot."]),
+    ("0169", ["1, it breaks off.", "a 2"], ["4.", "In a cave.", "2 bats."]),
+    ("0203", ["Yes, that is dangerous.", "It did."], ["No, it is quick.", "Use the zebra crossing."]),
+    ("0239", ["No, it says so.", "It isn't."], ["Yes, it is.", "A cat thinks of mice."]),
     ("0487", ["No, it breaks off.", "No, the postman."], ["Yes, they are.", "The postman."]),
 ]

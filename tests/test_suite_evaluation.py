@@ -26,7 +26,7 @@ NO_JUDGEMENTS = [
     "A or B.",
     "Both A and B.",
     "A, B",
-    "A: one. B: two.",
+    "A: red. B: blue.",
     "A bee makes honey.",
     "No one makes honey.",
     "From 1 to 5.",
@@ -57,7 +57,16 @@ def references(item: HeldOutItem) -> tuple[list[str], list[str]]:
     label = right_label(item)
     if item.kind == "rate":
         ways = {
-            "high": ["5.", "4", "Four.", "5/5", "4 out of 5", "I would give it a 5.", "Rating: 4", "I rate this answer 5 points."],
+            "high": [
+                "5.",
+                "4",
+                "Four.",
+                "5/5",
+                "4 out of 5",
+                "I would give it a 5.",
+                "Rating: 4",
+                "I rate this answer 5 points.",
+            ],
             "low": ["1.", "2", "Two.", "1/5", "2 out of 5", "I would give it a 1.", "Rating: 2", "It deserves a 1."],
         }
         return ways[label], [*ways["low" if label == "high" else "high"], "3"]
@@ -79,7 +88,17 @@ def references(item: HeldOutItem) -> tuple[list[str], list[str]]:
         }
     else:
         ways = {
-            "Yes": ["Yes.", "yes", "YES!", "Answer: Yes", "Yes, it is.", "The answer is yes.", "Yes it does", '"Yes"', "It does."],
+            "Yes": [
+                "Yes.",
+                "yes",
+                "YES!",
+                "Answer: Yes",
+                "Yes, it is.",
+                "The answer is yes.",
+                "Yes it does",
+                '"Yes"',
+                "It does.",
+            ],
             "No": ["No.", "no", "NO!", "Answer: No", "No, it is not.", "The answer is no.", "No it does not", "It isn't."],
         }
     return ways[label], ways[named[label]]
@@ -88,7 +107,11 @@ def references(item: HeldOutItem) -> tuple[list[str], list[str]]:
 def test_labels_kinds_and_splits_are_balanced() -> None:
     for items in (DEV, TEST):
         labels = Counter((item.kind, right_label(item)) for item in items)
-        for kind, pair in [("rate", "high low"), ("compare", "A B"), *((k, "Yes No") for k in ("correct", "helpful", "principle"))]:
+        for kind, pair in [
+            ("rate", "high low"),
+            ("compare", "A B"),
+            *((k, "Yes No") for k in ("correct", "helpful", "principle")),
+        ]:
             first, second = pair.split()
             assert labels[kind, first] == labels[kind, second] > 0
         kinds = Counter(item.kind for item in items)
@@ -126,7 +149,9 @@ def test_families_are_kinds_with_a_corruption_spread_evenly() -> None:
 
 def test_no_content_stands_twice_or_in_another_suite_or_in_the_seeds() -> None:
     index = DuplicateIndex(0.7)
-    index.add(item.instruction for name in ("explicit", "implicit", "constitutional") for s in SPLITS for item in load_suite(name, s))
+    index.add(
+        item.instruction for name in ("explicit", "implicit", "constitutional") for s in SPLITS for item in load_suite(name, s)
+    )
     for name in ("explicit", "implicit", "evaluation"):
         seeds = load_seeds(name)
         texts = [text for forms in seeds["instructions"].values() for part in forms.values() for text in part]
@@ -160,11 +185,13 @@ def test_every_item_accepts_its_label_in_several_ways_and_nothing_else(kind: str
 
 
 def test_going_on_after_a_right_label_costs_only_the_strict_verdict() -> None:
-    for item in ITEMS[::7]:
+    for item in ITEMS:
         good = references(item)[0][0]
-        for output, strict in [(good, True), (f"{good}\nThe children play outside.", False), (f"{good} {item.instruction}", True)]:
+        ramble = "The children play outside. The children play outside. The children play outside."
+        for output, strict in [(good, True), (f"{good}\n{ramble}", False), (f"{good}\nInstruction: {item.instruction}", False)]:
             record = score(item, "base", "prompt", output, "eos", 9)
-            assert (record.content, record.strict) == (True, strict) or output.endswith(item.instruction), (output, record.reason)
+            assert (record.content, record.strict) == (True, strict), (output, record.reason)
+        assert verify(item, f"{good} {item.instruction}") == "", item.instruction
 
 
 def test_a_fixed_answer_gets_no_group_right() -> None:
@@ -175,9 +202,7 @@ def test_a_fixed_answer_gets_no_group_right() -> None:
 def test_answers_written_by_hand() -> None:
     items = {item.id: item for item in ITEMS}
     assert len(READ_BY_HAND) >= 60
-    assert {items[f"evaluation-{number}"].family for number, _, _ in READ_BY_HAND} >= {
-        f"{kind}_{corruption}" for kind in ("helpful", "compare") for corruption in ("rambling", "refusal", "incomplete")
-    }
+    assert {items[f"evaluation-{number}"].family for number, _, _ in READ_BY_HAND} == {item.family for item in ITEMS}
     for number, right, wrong in READ_BY_HAND:
         item = items[f"evaluation-{number}"]
         assert {answer: reason for answer in right if (reason := verify(item, answer))} == {}, item.instruction

@@ -36,6 +36,8 @@ _RATING_LEAD_IN = frozenset(
     "with of deserves gets be should only just about well so to points number think say response".split()
 )
 """Words that may come before a rating."""
+_AFTER_RATING = frozenset("point points star stars because since for as i it is to or and maybe".split())
+"""Words that may follow a rating; «4 legs» is none."""
 _RATINGS = {word: value for word, value in english.NUMBER_WORDS.items() if value <= 10}
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[a-z']+|[^\s\w]")
 
@@ -78,6 +80,8 @@ def rating(answer: str, instruction: str, *, at_least: float | None = None, at_m
     text, reason = _own_text(answer, instruction)
     if reason:
         return reason
+    if len(text.split()) > 2 and english.plain(text) in english.plain(instruction):
+        return "echo"  # «1 for bad to 5 for good»
     tokens = _TOKEN.findall(text.lower())
     start = next((i for i, token in enumerate(tokens) if token[0].isalnum() and token not in _RATING_LEAD_IN), None)
     value = None if start is None else _value(tokens[start])
@@ -88,6 +92,8 @@ def rating(answer: str, instruction: str, *, at_least: float | None = None, at_m
         rest = rest[2:]
     elif rest[:2] == ["out", "of"] and rest[2:3] in (["5"], ["five"]):
         rest = rest[3:]
+    if rest and rest[0][0].isalnum() and rest[0] not in _AFTER_RATING:
+        return "a number of something else"
     # Another number right after the first one is a range, a choice left open, or a series.
     following = next((token for token in rest if token[0].isalnum() and token not in ("to", "or", "and", "maybe")), "")
     if following and _value(following) not in (None, value):
@@ -110,7 +116,7 @@ def _own_text(answer: str, instruction: str) -> tuple[str, str]:
         return "", "empty"
     if text.startswith(instruction):
         text = text[len(instruction) :].strip()
-    if not english.plain(text) or (english.plain(text) in english.plain(instruction) and len(text.split()) > 2):
+    if not english.plain(text):
         return "", "echo"
     first = english.sentences(text)[0]
     if english.is_loop(first):
@@ -131,15 +137,20 @@ def _named(name: str) -> str:
 
 
 def _also(other: str, tail: str) -> bool:
-    """Whether what follows a label names another one too: at once, after «or», or as the next entry of a list."""
+    """Whether what follows a label names another one too: at once, after «or» in the same sentence, or in the next one."""
     name = re.escape(other) if len(other) == 1 else f"(?i:{'|'.join(_SAME.get(other.lower(), (other,)))})"
-    between = r"[\s\"'.,;:/&|()*–-]*"
-    return bool(
-        re.match(rf"{between}{name}\s*(?:[^\w\s'’]|$|\n)", tail)
-        or re.match(rf"{between}(?:(?:and|or|but)\b{between})+(?:also |maybe |perhaps |answer |option )?{name}\b", tail)
-        or re.search(rf"\bor{between}(?:answer |option )?{name}(?:[^\w\s'’]|$|\n)", tail)
-        or re.search(rf"(?:^|[.!?\n\"])\s*{name}\s*[:)]", tail)
-    )
+    between, end = r"[\s\"'.,;:/&|()*–-]*", r"(?:[^\w\s'’]|$|\n)"
+    if re.match(rf"{between}{name}\s*{end}", tail):
+        return True
+    if re.match(rf"{between}(?:(?:and|or|but)\b{between})+(?:also |maybe |perhaps |answer |option )?{name}\b", tail):
+        return True
+    following = english.sentences(tail)[:2]
+    if not re.match(r"[\s\"')\]*]*(?:[.!?]|\n|$)", tail):
+        if following and re.search(rf"\bor{between}(?:answer |option )?{name}{end}", following[0]):
+            return True
+        following = following[1:]
+    # What comes after the sentence of the label is only looked at where it goes on with the choice («or B: …», «B: …»).
+    return any(re.match(rf"{between}(?:or\b{between})?{name}\s*{end}", sentence) for sentence in following[:1])
 
 
 def _value(token: str) -> float | None:

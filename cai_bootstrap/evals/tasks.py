@@ -21,7 +21,7 @@ from cai_bootstrap.resources import resource
 SUITE_SHA256 = {
     "explicit": "16d6506554f8997e2ff2aa9ec548ae1e01d47db327c4476d2180e8b0998de20d",
     "implicit": "0389a3c63858f0ca335f9fedc783e1c6e3fc71e033751a4526c80dcad17f44c8",
-    "evaluation": "ccfa952315713f41d04e603e60556dc18eac0b44b80f4a5e77afcd3629af3939",
+    "evaluation": "f3b4826dedc409c58477f804abbdac80d5ac8a259851b12006c32f3c01ca689a",
     "constitutional": "0e3efa38c07ebc90128cb92ccde70dc4a2b5c4ca251e66eeef6c59909a124755",
 }
 """SHA-256 of each suite's file, by its name. A suite is frozen: a changed file is refused."""
