@@ -39,14 +39,14 @@ _RATING_LEAD_IN = frozenset(
 _AFTER_RATING = frozenset("point points star stars because since for as i it is to or and maybe".split())
 """Words that may follow a rating; «4 legs» is none."""
 _RATINGS = {word: value for word, value in english.NUMBER_WORDS.items() if value <= 10}
-_TOKEN = re.compile(r"\d+(?:\.\d+)?|[a-z']+|[^\s\w]")
+_TOKEN = re.compile(r"\d+(?:\.\d+)?|[a-z']+|[^\s\w]|\n")
 
 
 def label(answer: str, instruction: str, *, label: str, among: Sequence[str]) -> str:
     """Right when the first word is `label`, one of `among`, and none of the others is said with it.
 
-    «Yes, it is.», «It is not.», «The better answer is A.» and «A: Honey.» are judgements; «Yes and no», «A or B», «A: Honey. B: Sand.», a
-    refusal, an echo of the instruction, and an answer to the question that is judged are none.
+    «Yes, it is.», «It is not.», «The better answer is A.» and «A: Honey.» are judgements; «Yes and no», «A or B»,
+    «A: Honey. B: Sand.», a refusal, an echo of the instruction, and an answer to the question that is judged are none.
     """
     text, reason = _own_text(answer, instruction)
     if reason:
@@ -110,12 +110,13 @@ def rating(answer: str, instruction: str, *, at_least: float | None = None, at_m
 
 
 def _own_text(answer: str, instruction: str) -> tuple[str, str]:
-    """The answer without a repeated instruction before it, or why it judges nothing."""
+    """The answer without the instruction repeated before or after it, or why it judges nothing."""
     text = answer.strip()
     if not english.plain(text):
         return "", "empty"
     if text.startswith(instruction):
         text = text[len(instruction) :].strip()
+    text = text.partition(instruction)[0]
     if not english.plain(text):
         return "", "echo"
     first = english.sentences(text)[0]
