@@ -98,7 +98,7 @@ def rating(answer: str, instruction: str, *, at_least: float | None = None, at_m
     following = next((token for token in rest if token[0].isalnum() and token not in ("to", "or", "and", "maybe")), "")
     if following and _value(following) not in (None, value):
         return "names more than one number"
-    if re.search(r"(?:^|[.!?\n]\s*)[1-5][.)]\s+\w", text[1:]):
+    if re.search(r"(?:^|[.!?\n]\s*)[1-5][.)]\s+[A-Za-z]", text[1:]):
         return "a list"
     if not 1 <= value <= 5:
         return f"{value:g} is not between 1 and 5"
