@@ -21,7 +21,7 @@ from cai_bootstrap.resources import resource
 SUITE_SHA256 = {
     "explicit": "16d6506554f8997e2ff2aa9ec548ae1e01d47db327c4476d2180e8b0998de20d",
     "implicit": "0389a3c63858f0ca335f9fedc783e1c6e3fc71e033751a4526c80dcad17f44c8",
-    "evaluation": "fb4f53177e9ee2afae99c6549a57e6cb6b99778fa5413b2cb0be47c55dc40374",
+    "evaluation": "056a032dde56dc8aec35db6c0e1f3f140806c06916f4427acc3e9e25eb4714cd",
     "constitutional": "0e3efa38c07ebc90128cb92ccde70dc4a2b5c4ca251e66eeef6c59909a124755",
 }
 """SHA-256 of each suite's file, by its name. A suite is frozen: a changed file is refused."""
