@@ -11,10 +11,11 @@ from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.duplicates import DuplicateIndex
 from cai_bootstrap.steps.prompts import malformed
 
-SEEDS = {name: load_seeds(name) for name in ("explicit", "implicit", "constitutional")}
+SEEDS = {name: load_seeds(name) for name in ("explicit", "implicit", "evaluation", "constitutional")}
 KINDS_OF = {
     "explicit": set(KINDS),
     "implicit": {"question", "statement", "opener"},
+    "evaluation": set(SUITE_KINDS["evaluation"]),
     "constitutional": set(SUITE_KINDS["constitutional"]),
 }
 NUM_SHOTS = {"constitutional": 18}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from cai_bootstrap.evals import english, refusals
+from cai_bootstrap.evals import english, labels, refusals
 
 _LINKS = frozenset(
     "is are was were be i it its this that these those and but because for from of in on at to with which who as by my "
@@ -236,6 +236,8 @@ VERIFIERS: dict[str, Callable[..., str]] = {
         member_of,
         reply,
         refuses,
+        labels.label,
+        labels.rating,
     )
 }
 """Every verifier by the name that a suite's rows use."""
