@@ -6,9 +6,11 @@ knows what the sentence should be about: `forms` asks that.
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from cai_bootstrap.evals import english
+from cai_bootstrap.evals.verbs import FINITE, NOUNS_TOO, ORDERS, has_verb
 
 _QUOTES = "\"'“”‘’«» \n"
 _OPEN_END = frozenset("a an the and or but because my your his her their our its very".split())
@@ -36,14 +38,6 @@ _DETERMINERS = frozenset(
     six ten half enough another it them him me us yourself yourselves""".split()
 )
 """What follows a verb as its object, or begins one, and never a noun that begins a sentence."""
-_FINITE = frozenset(
-    """is are was were has have had can could will would may might must should does do did isnt arent wasnt werent
-    doesnt dont didnt cant wont boils freezes flows falls comes makes helps tastes runs goes needs keeps gives looks
-    feels turns grows lives moves works means travels floats melts dries rises burns breaks contains covers dissolves
-    rusts smells shows brings takes gets becomes lasts costs carries holds protects causes begins starts stays tells
-    sounds plays eats drinks drives consists belongs depends happens weighs reaches changes""".split()
-)
-"""Verbs in forms that need a subject before them."""
 _ADVERBS = frozenset(
     """please first firstly second secondly third next then now finally lastly always never carefully slowly gently quickly
     kindly just simply also only afterwards again once quietly politely lightly well softly evenly regularly everyone
@@ -51,70 +45,29 @@ _ADVERBS = frozenset(
 )
 """What may stand before the verb of an order."""
 
-ORDERS = frozenset(
-    """accept add admit adjust aim air allow answer apologise apologize apply arrange arrive ask attach avoid bake bandage be
-    beat begin bend blend blow boil bookmark borrow bow break breathe bring brush build burn bury button buy calculate call calm
-    capture care carry carve catch celebrate change charge chase check cheer chew choose chop clap clean clear climb close
-    collect colour color comb combine come compare complete compose connect consider continue cook cool copy count cover
-    crack crawl create cross crouch crush cut cycle dance decide decorate defend deliver describe design dig dip discover discuss
-    dissolve divide do donate drain draw dream dress drink drive drizzle drop dry dunk dust eat empty enjoy enter erase examine
-    exercise explain explore express face fasten feed feel fetch fill find finish fish fix flip float flour flush focus fold follow forgive
-    freeze fry garnish gather get give glue go grab grate grease greet grill grow guard guess guide hand handle hang harvest heat
-    help hide hit hold hop hug hurry identify imagine inform insert invite iron join jump keep kick knead kneel knit knock label
-    land lay lead lean learn leave lend let lift light line list listen load lock look loosen lower make march mark mash massage measure
-    meet melt mend milk mind mix moisten mop move mow name note notice obey observe offer oil open order organise organize pack paint
-    park pass paste pat pause pay peel pet pick pin place plan plant play plough plug point polish pour practise practice praise
-    prepare press prick protect prune pull pump put raise rake read recycle reduce relax remember remind remove repair repeat
-    replace reply report rescue respect rest return reuse ride ring rinse roast roll row rub run sail salt save say scatter
-    scoop score scrape scrub seal search season see select send separate serve set sew shake share sharpen shop show shuffle shut sift sign
-    simmer sing sit sketch skip sleep slice slide slow smell smile soak sow spell spend spin spoon spray spread sprinkle squeeze stack stamp
-    stand start state stay steam steer step stick stir stop store straighten strain stretch study suggest support sweep swim swing switch take
-    talk tap taste teach tear tell thank think throw tidy tie tighten toast touch trace train translate trim trust try tuck
-    turn twist unlock unpack unplug untie use vacuum visit wait wake walk warm warn wash watch water wave wear weed weigh whisk
-    whisper wind wipe wish wrap write zip""".split()
-)
-"""Verbs that orders begin with."""
-_NOUNS_TOO = frozenset(
-    """air answer bake button call care cheer chop clean clear close climb colour color cook cool copy cover cut cycle dance dream dress
-    drink drive drop dry dust empty exercise face feed fish flour focus fold freeze glue grease guard guess guide hand harvest heat
-    help hug iron knit label land lead light line list lock look march mark massage measure milk mind mix move name note offer
-    oil open order pack paint park paste pay pet pin place plan plant play plough plug point polish practice praise press pump
-    read report rescue respect rest return ride ring roast roll row run sail salt score search season set shake share shop show sign
-    sleep slice slide slow smell smile spell spin spoon spray stamp stand start state steam step stick stop store study support swim
-    swing switch talk tap taste tear tie toast touch trace train trust turn twist vacuum visit wait walk warm wash watch water wave weed
-    wind wish wrap zip""".split()
-)
-"""Those of `ORDERS` that may also be the noun or adjective with which a statement begins («Water is wet»)."""
-_MORE_VERBS = frozenset(
-    """absorb attract blink breed bury cause communicate compete consist create crawl depend destroy develop digest dissolve divide
-    double erupt evaporate expand explode feature fear flood flower graze hatch hibernate hum hunt inhabit invent
-    last lay link locate lose measure migrate mine mirror nest orbit pollinate power predict press process produce react
-    recycle reflect repair replace reproduce rise roam rotate rust shed shrink sink soften spoil sprout store strike supply
-    survive sustain sting swallow tell thrive transport trap vary vibrate weigh wither
-    stung wound spun shrank shrunk sank sunk struck strove bred laid lit fed led bled sped lent bent hung
-    dug dealt felt knelt leapt meant swore tore woven bitten eaten given known shown seen born""".split()
-)
-
-_VERBS = _MORE_VERBS | (ORDERS - _NOUNS_TOO)
 
 _ASKERS = english.QUESTION_WORDS | english.QUESTION_AUXILIARIES
 _CLAUSE_END = re.compile(r"[,;:]\s+|\s+[–—-]\s+")
 _GREETS = re.compile(
-    r"^(?:hello|hi|hey|dear|excuse me|sorry|pardon(?: me)?|good (?:morning|day|afternoon|evening)|oh|well|so|okay|ok|mum|mom|dad)\b"
+    r"^(?:hello|hi|hey|dear|excuse me|sorry|pardon(?: me)?|good (?:morning|day|afternoon|evening)|oh|well|so|okay|ok"
+    r"|mum|mom|dad)\b"
 )
 
 _WHOM = r"(?:you|i|we|someone|somebody|anyone|anybody|everyone|everybody|one of you|all of you|the \w+|mr \w+|mrs \w+)"
 _ASKS_TO_DO = re.compile(
-    rf"\b(?:could|would|can|will|may|might|wont|cant|couldnt) {_WHOM} (?:(?:please|kindly|possibly|perhaps|maybe|all|just) )*\w+"
+    rf"\b(?:could|would|can|will|may|might|wont|cant|couldnt) {_WHOM} "
+    r"(?:(?:please|kindly|possibly|perhaps|maybe|all|just) )*\w+"
 )
 _ASKS_A_FAVOUR = re.compile(
     r"\b(?:would|do) you (?:please )?mind\b|\bwould it be (?:possible|okay|ok|all right|alright)\b"
     r"|\bis it (?:possible|okay|ok|all right|alright) (?:if|to|for|that)\b|\bis there any (?:chance|way)\b|\bany chance\b"
     r"|\bdo you think (?:that )?(?:you|i|we) (?:could|can|might)\b|\bdo you have .* (?:i|we) (?:can|could|may|might)\b"
-    r"|\b(?:i would|id|we would|wed) (?:really |very much |also )?(?:like|love|appreciate|be (?:\w+ )?(?:grateful|glad|happy|thankful|pleased))\b"
+    r"|\b(?:i would|id|we would|wed) (?:really |very much |also )?"
+    r"(?:like|love|appreciate|be (?:\w+ )?(?:grateful|glad|happy|thankful|pleased))\b"
     r"|\b(?:i|we) (?:was |am |were |are )?wonder(?:ed|ing)? (?:if|whether)\b|\bim wondering (?:if|whether)\b"
     r"|\b(?:may|might|can|could) i (?:please )?(?:ask|have|get|borrow|use)\b|\bi (?:beg|ask|urge|request|invite) (?:of )?you\b"
-    r"|\bi (?:need|want) you(?:r help)?\b.*\bplease\b|\b(?:i|we) (?:need|could use) your help\b|\bit would be (?:\w+ )?(?:nice|great|kind|lovely|helpful|good) (?:if|of) you\b"
+    r"|\bi (?:need|want) you(?:r help)?\b.*\bplease\b|\b(?:i|we) (?:need|could use) your help\b"
+    r"|\bit would be (?:\w+ )?(?:nice|great|kind|lovely|helpful|good) (?:if|of) you\b"
 )
 _ABILITY = re.compile(r"\b(?:can|will|cant|wont) you (?:[a-z]+ ?){1,2}$")
 """«Can you swim?» asks whether, not that; one of `_FAVOURS` after it asks that."""
@@ -123,7 +76,8 @@ _FAVOURS = re.compile(
     r"|\b(?:me|us|my|our|the|a|it|him|her|them|this|that)\b"
 )
 _TELLS = re.compile(
-    r"^(?:he|she|they|it|people|(?:the|a|my|your|his|her) (?:\w+ )?\w+) (?:\w+ )?(?:said|asked|says|asks|told|tells|wants|wanted|is|are|was|were)\b"
+    r"^(?:he|she|they|it|people|(?:the|a|my|your|his|her) (?:\w+ )?\w+) (?:\w+ )?"
+    r"(?:said|asked|says|asks|told|tells|wants|wanted|is|are|was|were)\b"
 )
 _NO_REQUEST = frozenset("yes no oh thanks thank ok okay sure nothing".split())
 
@@ -221,15 +175,10 @@ def orders(sentence: str) -> str:
         # «Before you cook wash your hands.»: without its comma the verb has to be found by its object.
         tokens = english.plain(text).split()
         if tokens[0] in _PREPOSITIONS and len(clauses) == 1:
-            follows = zip(tokens[2:], tokens[3:], strict=False)
-            if any(verb in ORDERS and verb not in _NOUNS_TOO and object_ in _DETERMINERS for verb, object_ in follows):
+            pairs = itertools.pairwise(tokens[2:])
+            if any(verb in ORDERS and verb not in NOUNS_TOO and thing in _DETERMINERS for verb, thing in pairs):
                 return ""
     return "not an order"
-
-
-def has_verb(text: str) -> bool:
-    """Whether some word is a form of a verb that is known here or in `english`."""
-    return english.has_verb(text) or any(_bases(token) & _VERBS for token in english.plain(text).split())
 
 
 def greets(sentence: str) -> bool:
@@ -281,7 +230,7 @@ def _is_order(tokens: list[str], *, alone: bool) -> bool:
     if first in ORDERS:
         if following and following[0] in _DETERMINERS:
             return True
-        return not (first in _NOUNS_TOO and any(token in _FINITE for token in following[:3])) and (bool(following) or alone)
+        return not (first in NOUNS_TOO and any(token in FINITE for token in following[:3])) and (bool(following) or alone)
     odd = (
         first in _CLOSED
         or first.endswith(("ing", "ed", "ly", "ness", "tion"))
@@ -296,18 +245,6 @@ def _is_plain_order(tokens: list[str]) -> bool:
         tokens = tokens[1:]
     if tokens[0] in ("do", "dont"):
         return True
-    if tokens[0] not in ORDERS or any(token in _FINITE for token in tokens[1:3]):
+    if tokens[0] not in ORDERS or any(token in FINITE for token in tokens[1:3]):
         return False
-    return tokens[0] not in _NOUNS_TOO or (len(tokens) > 1 and tokens[1] in _DETERMINERS | _PREPOSITIONS - {"like", "from"})
-
-
-def _bases(token: str) -> set[str]:
-    """What `token` may be a form of."""
-    bases = {token}
-    if token.endswith("s"):
-        bases |= {token[:-1], token[:-2], token[:-3] + "y"}
-    if token.endswith("ed"):
-        bases |= {token[:-1], token[:-2]}
-    if token.endswith("ing"):
-        bases |= {token[:-3], token[:-3] + "e", token[:-4]}
-    return bases
+    return tokens[0] not in NOUNS_TOO or (len(tokens) > 1 and tokens[1] in _DETERMINERS | _PREPOSITIONS - {"like", "from"})
