@@ -86,7 +86,12 @@ def on_type(instruction: str, text: str) -> str:
     wanted, topic, opens = asked
     if _LABEL.match(text) or len(english.sentences(text)) > (2 if wanted not in ("question", "fact") else 1):
         return "more than was asked for"
-    return form(text, instruction, form=wanted, topic=topic, opens=opens)
+    reason = form(text, instruction, form=wanted, topic=topic, opens=opens)
+    if reason or len(topic) < 2 or _says_one_of(text, topic[-1:]):
+        return reason
+    # «How hot is the sun?» is no question about a hot soup.
+    addressed = wanted == "question" and "you" in topic
+    return "" if addressed or sum(_says_one_of(text, [word]) for word in topic) > 1 else f"not about {topic[-1]}"
 
 
 def stem(word: str) -> str:

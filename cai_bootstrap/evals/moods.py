@@ -56,7 +56,7 @@ _GREETS = re.compile(
 _WHOM = r"(?:you|i|we|someone|somebody|anyone|anybody|everyone|everybody|one of you|all of you|the \w+|mr \w+|mrs \w+)"
 _ASKS_TO_DO = re.compile(
     rf"\b(?:could|would|can|will|may|might|wont|cant|couldnt) {_WHOM} "
-    r"(?:(?:please|kindly|possibly|perhaps|maybe|all|just) )*\w+"
+    r"(?!like\b|love\b|prefer\b|rather\b)(?:(?:please|kindly|possibly|perhaps|maybe|all|just) )*\w+"
 )
 _ASKS_A_FAVOUR = re.compile(
     r"\b(?:would|do) you (?:please )?mind\b|\bwould it be (?:possible|okay|ok|all right|alright)\b"
@@ -175,8 +175,8 @@ def orders(sentence: str) -> str:
         # «Before you cook wash your hands.»: without its comma the verb has to be found by its object.
         tokens = english.plain(text).split()
         if tokens[0] in _PREPOSITIONS and len(clauses) == 1:
-            pairs = itertools.pairwise(tokens[2:])
-            if any(verb in ORDERS and verb not in NOUNS_TOO and thing in _DETERMINERS for verb, thing in pairs):
+            known = ORDERS if tokens[1] == "you" else ORDERS - NOUNS_TOO
+            if any(verb in known and thing in _DETERMINERS for verb, thing in itertools.pairwise(tokens[3:])):
                 return ""
     return "not an order"
 
@@ -227,7 +227,7 @@ def _is_order(tokens: list[str], *, alone: bool) -> bool:
     first, following = tokens[0], tokens[1:]
     if first in ("do", "dont") or tokens[:2] == ["do", "not"]:
         return len(following) >= 1 and following[0] not in ("you", "we", "they", "i")
-    if first in ORDERS:
+    if first in ORDERS or tokens[:2] == ["have", "a"]:
         if following and following[0] in _DETERMINERS:
             return True
         return not (first in NOUNS_TOO and any(token in FINITE for token in following[:3])) and (bool(following) or alone)

@@ -48,7 +48,10 @@ _OPENS = re.compile(
     re.IGNORECASE,
 )
 _YES_NO = re.compile(r"\byes\b.{1,6}\bno\b", re.IGNORECASE)
-_ABOUT = re.compile(r"(?:.*?\s)?(?:about|on|concerning|regarding|related to|involving|with)(?P<topic> .+)$", re.IGNORECASE)
+_ABOUT = re.compile(
+    r"(?:(?:.*?\s)?about| on(?! how)(?: the subject of)?| concerning| regarding| related to| to do with)(?P<topic> .+)$",
+    re.IGNORECASE,
+)
 _DOING = re.compile(
     r"^ (?:(?:to|for) (?:\w+ ){1,3}?)?(?:to|for|on how to|how to|that tells \w+ (?:how )?to|that asks \w+(?: \w+)? to)"
     r"(?P<topic> .+)$",
@@ -59,10 +62,13 @@ _CLAUSE = re.compile(r"\b(?:that|which|who|to ask|for|in one sentence)\b .*$")
 _NO_TOPIC = frozenset(
     """a an the of in on at to for with and or your you someone somebody something one some any other how what where when
     why who is are be it its that this polite politely true short simple about life general topic thing use make get do
-    using people person his her their them him my our me us by from as so not no out up day good new old small little big
-    """.split()
+    using people person his her making taking playing giving going having before after all off down let keep ask could
+    might can may would hear hears often heard their them him my our me us by from as so not no out up day good new old
+    small little big""".split()
 )
 """Words of a topic that do not tell what it is."""
+_TOGETHER = ("you", "your", "i", "my", "me", "we", "our", "us")
+"""What a question to somebody says, if it does not name who or where he is."""
 
 
 def parse(instruction: str) -> tuple[str, list[str], list[str]] | None:
@@ -88,7 +94,11 @@ def parse(instruction: str) -> tuple[str, list[str], list[str]] | None:
         first = doing["topic"].split()[0]
         if first.endswith("ing") or (first in ORDERS and not rest.startswith(" for ")):
             return _with_topic(wanted, doing["topic"], opens)
-    return (wanted, [], opens) if wanted != "fact" and _FOR_WHOM.match(rest) else None
+    if wanted == "fact" or not _FOR_WHOM.match(rest):
+        return None
+    if wanted == "question" and (whom := _with_topic(wanted, rest, opens)):
+        return wanted, [*whom[1], *_TOGETHER], opens
+    return wanted, [], opens
 
 
 def _with_topic(form: str, text: str, opens: list[str]) -> tuple[str, list[str], list[str]] | None:

@@ -44,7 +44,8 @@ SORTS = {
     "invitation": _any(
         rf"\bcome (?:and|to|over|with|along|join|for)\b|\bjoin (?:me|us)\b|\binvit(?:e|ed|ing)\b|\blike to {_DO}\b",
         r"\b(?:do|dont) you (?:want|fancy|feel like)\b|\b(?:can|could|will|wont) you (?:come|join)\b",
-        r"\bare you (?:free|coming)\b|\b(?:you are|youre) (?:\w+ )?(?:welcome|invited)\b|\blets\b|\bhow about\b|\bplease (?:come|join|visit)\b",
+        r"\bare you (?:free|coming)\b|\b(?:you are|youre) (?:\w+ )?(?:welcome|invited)\b|\blets\b|\bhow about\b",
+        r"\bplease (?:come|join|visit)\b",
     ),
     "compliment": _any(
         rf"\b(?:your|you|youre|youve)\b.*\b{_NICE}\b|^(?:what an?|such an?) {_NICE}\b|\bwell done\b",
