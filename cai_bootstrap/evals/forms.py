@@ -42,12 +42,6 @@ _TALK = re.compile(
 )
 _REASON = re.compile(r"(?:I|I'm|My|It|It's|We|Our|There|There's|This|The)\b")
 """How a sentence begins that gives the reason for a request."""
-_VAGUE = frozenset(
-    """thing something anything everything fact name kind type sort way true false good nice very really is are was were
-    be has have had do does did can could will would it its that this they there of in on at to for with and or not so
-    one some many lot important interesting know called about all just too also""".split()
-)
-"""Words that say nothing about a topic."""
 
 
 def form(answer: str, instruction: str, *, form: str, topic: Sequence[str] = (), opens: Sequence[str] = ()) -> str:
@@ -69,9 +63,11 @@ def form(answer: str, instruction: str, *, form: str, topic: Sequence[str] = (),
         return f"does not begin with {opens[0]}"
     if topic and not _says_one_of(f"{lead} {text}", topic):
         return f"not about {topic[0]}"
-    said = set(english.plain(text).split()) - english.ARTICLES
+    told = {stem(word) for word in english.plain(text).split()} - _VAGUE
+    if form == "instruction" and topic and len(told) < 2 and len(english.words(text)) < 2:
+        return "says nothing of its own"
     named = {stem(part) for word in topic[:1] for part in word.split()}
-    return "says nothing of its own" if form == "fact" and {stem(word) for word in said - _VAGUE} <= named else ""
+    return "says nothing of its own" if form == "fact" and told <= named else ""
 
 
 def on_type(instruction: str, text: str) -> str:
@@ -83,20 +79,29 @@ def on_type(instruction: str, text: str) -> str:
     asked = parse(instruction)
     if asked is None:
         return "instruction not understood"
-    wanted, topic, opens = asked
+    wanted, topic, heads, opens = asked.form, asked.topic, asked.heads, asked.opens
     if _LABEL.match(text) or len(english.sentences(text)) > (2 if wanted not in ("question", "fact") else 1):
         return "more than was asked for"
-    reason = form(text, instruction, form=wanted, topic=topic, opens=opens)
-    if reason or len(topic) < 2 or _says_one_of(text, topic[-1:]):
+    reason = form(text, instruction, form=wanted, opens=opens)
+    if not reason and topic and not _says_one_of(text, topic, compounds=True):
+        reason = f"not about {topic[0]}"
+    if reason or len(topic) < 2 or (wanted == "question" and "you" in topic):
         return reason
-    # «How hot is the sun?» is no question about a hot soup.
-    addressed = wanted == "question" and "you" in topic
-    return "" if addressed or sum(_says_one_of(text, [word]) for word in topic) > 1 else f"not about {topic[-1]}"
+    # «Close the book, please.» is no request about closing the door: either the door is there, or more than one word.
+    hits = [word for word in topic if _says_one_of(text, [word], compounds=True)]
+    return "" if len(hits) > 1 or set(hits) & set(heads) else f"not about {heads[-1]}"
+
+
+_PLURALS = dict(
+    pair.split(":")
+    for pair in """teeth:tooth feet:foot geese:goose mice:mouse children:child men:man women:woman people:person leaves:leaf
+    loaves:loaf knives:knife wolves:wolf shelves:shelf calves:calf halves:half scarves:scarf thieves:thief wives:wife""".split()
+)
 
 
 def stem(word: str) -> str:
     """What the inflections of a word share («bakes», «baking», «baked»: «bak»). Both sides of a comparison go through it."""
-    word = english.singular(word)
+    word = _PLURALS.get(word) or english.singular(word)
     for ending in ("ing", "ed"):
         rest = word.removesuffix(ending)
         if rest != word and len(rest) >= 3 and re.search(r"[aeiouy]", rest):
@@ -105,6 +110,15 @@ def stem(word: str) -> str:
     if len(word) > 3 and word.endswith("e"):
         word = word[:-1]
     return word[:-1] + "i" if len(word) > 2 and word.endswith("y") else word
+
+
+_VAGUE = frozenset(
+    stem(word)
+    for word in """a an the thing something anything everything fact name kind type sort way true false good nice very really
+    is are was were be has have had do does did can could will would it its that this they there of in on at to
+    for with and or not so one some many lot important interesting know called about all just too also""".split()
+)
+"""Words that say nothing about a topic, as `stem` makes them."""
 
 
 def _judged(answer: str, instruction: str, form: str) -> tuple[str, str, str]:
@@ -127,7 +141,7 @@ def _judged(answer: str, instruction: str, form: str) -> tuple[str, str, str]:
 
 def _no_text(text: str, instruction: str, form: str) -> str:
     """Why a text is nothing that was written on purpose: an echo, a loop, a refusal, talk about the task."""
-    if english.is_echo(text, instruction):
+    if english.is_echo(text, instruction) or set(english.words(text)) <= set(english.words(instruction)):
         return "echo"
     if english.is_loop(text):
         return "loops"
@@ -139,6 +153,20 @@ def _no_text(text: str, instruction: str, form: str) -> str:
     return "talks about the task" if talks else ""
 
 
-def _says_one_of(text: str, topic: Iterable[str]) -> bool:
+def _says_one_of(text: str, topic: Iterable[str], *, compounds: bool = False) -> bool:
+    """Whether a text says some word of the topic, be it inflected; with `compounds`, «raindrop» says rain, «plant» houseplant."""
     said = [stem(word) for word in english.plain(text).split()]
-    return any(english.find([stem(part) for part in english.plain(word).split()], said) for word in topic)
+    for word in topic:
+        parts = [stem(part) for part in english.plain(word).split()]
+        if english.find(parts, said):
+            return True
+        if compounds and any(_compound(token, part) for part in parts for token in said):
+            return True
+    return False
+
+
+def _compound(said: str, word: str) -> bool:
+    """Whether one word is a part of the other one, where both the part and the rest are long enough to be words."""
+    long, short = (said, word) if len(said) > len(word) else (word, said)
+    fits = long.startswith(short) or (long == word and long.endswith(short))
+    return fits and len(short) >= 4 and len(long) - len(short) >= 3

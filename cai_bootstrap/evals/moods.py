@@ -160,7 +160,9 @@ def orders(sentence: str) -> str:
     if reason := _broken(text):
         return reason
     clauses = [english.plain(clause).split() for clause in _CLAUSE_END.split(text)]
-    clauses = [clause for clause in clauses if clause]
+    clauses = [clause for clause in clauses if clause and clause != ["please"]]
+    if not clauses or re.match(r"\w+-\w", text):  # «Hide-and-seek is fun.»
+        return "not an order"
     for number, clause in enumerate(clauses):
         tokens = clause
         while tokens and tokens[0] in _ADVERBS and (len(tokens) > 1 or number + 1 < len(clauses)):
@@ -247,4 +249,6 @@ def _is_plain_order(tokens: list[str]) -> bool:
         return True
     if tokens[0] not in ORDERS or any(token in FINITE for token in tokens[1:3]):
         return False
+    if not has_verb(" ".join(tokens[1:])):
+        return True
     return tokens[0] not in NOUNS_TOO or (len(tokens) > 1 and tokens[1] in _DETERMINERS | _PREPOSITIONS - {"like", "from"})

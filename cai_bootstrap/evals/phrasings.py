@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 
 from cai_bootstrap.evals import english
 from cai_bootstrap.evals.sorts import SORTS
@@ -59,6 +60,7 @@ _DOING = re.compile(
 )
 _FOR_WHOM = re.compile(r"^ ?(?:(?:that|which|you|to|for|from|in|at|between) .*)?$", re.IGNORECASE)
 _CLAUSE = re.compile(r"\b(?:that|which|who|to ask|for|in one sentence)\b .*$")
+_PARTS = re.compile(r"\b(?:in|on|at|with|from|between|and|under|near|behind|after|before)\b")
 _NO_TOPIC = frozenset(
     """a an the of in on at to for with and or your you someone somebody something one some any other how what where when
     why who is are be it its that this polite politely true short simple about life general topic thing use make get do
@@ -71,11 +73,21 @@ _TOGETHER = ("you", "your", "i", "my", "me", "we", "our", "us")
 """What a question to somebody says, if it does not name who or where he is."""
 
 
-def parse(instruction: str) -> tuple[str, list[str], list[str]] | None:
-    """The form, the topic's words and the words to begin with that an instruction asks for; None when it is not understood.
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What an instruction asks to be written."""
 
-    No topic's words: the instruction names none, or only somebody whom a text is for, who need not be named in it.
-    """
+    form: str
+    topic: list[str]
+    """The words that tell the topic. None: only somebody is named whom the text is for, and he need not be named in it."""
+    heads: list[str]
+    """Those of the topic's words that the others only describe: of «the old bridge on the river» bridge and river."""
+    opens: list[str]
+    """The words one of which a question has to begin with, if any."""
+
+
+def parse(instruction: str) -> Asked | None:
+    """What an instruction asks to be written; None when that is not understood."""
     text = instruction.strip().rstrip(".!?").strip()
     for pattern, wanted in ((_SAY_SOMETHING, "fact"), (_ASK_SOMETHING, "question")):
         if match := pattern.match(text):
@@ -96,16 +108,18 @@ def parse(instruction: str) -> tuple[str, list[str], list[str]] | None:
             return _with_topic(wanted, doing["topic"], opens)
     if wanted == "fact" or not _FOR_WHOM.match(rest):
         return None
-    if wanted == "question" and (whom := _with_topic(wanted, rest, opens)):
-        return wanted, [*whom[1], *_TOGETHER], opens
-    return wanted, [], opens
+    asked_of = match["adjectives"] if text.lower().startswith("ask") else ""
+    if wanted == "question" and (whom := _with_topic(wanted, f"{asked_of} {rest}", opens)):
+        return replace(whom, topic=[*whom.topic, *_TOGETHER])
+    return Asked(form=wanted, topic=[], heads=[], opens=opens)
 
 
-def _with_topic(form: str, text: str, opens: list[str]) -> tuple[str, list[str], list[str]] | None:
-    """As `parse`; None where the topic has no word of its own."""
-    text = _CLAUSE.sub("", f"{text} ").strip() or text
-    topic = [word for word in english.plain(text).split() if word not in _NO_TOPIC]
-    return (form, topic, opens) if topic else None
+def _with_topic(form: str, text: str, opens: list[str]) -> Asked | None:
+    """What is asked for with a topic; None where the topic has no word of its own."""
+    text = english.plain(_CLAUSE.sub("", f"{text} ").strip() or text)
+    parts = [[word for word in part.split() if word not in _NO_TOPIC] for part in _PARTS.split(text)]
+    topic = [word for part in parts for word in part]
+    return Asked(form=form, topic=topic, heads=[part[-1] for part in parts if part], opens=opens) if topic else None
 
 
 def _opens(adjectives: str, rest: str) -> list[str]:
