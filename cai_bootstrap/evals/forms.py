@@ -50,24 +50,7 @@ def form(answer: str, instruction: str, *, form: str, topic: Sequence[str] = (),
     Any inflection of a topic's word counts. `opens` are the words with which a question has to begin. A greeting or the
     reason («I am cold.») may stand before a request.
     """
-    text, lead, reason = _judged(answer, instruction, form)
-    if reason:
-        return reason
-    if form in _MOODS:
-        reason = _MOODS[form](text)
-    elif not SORTS[form].search(english.plain(text)):
-        reason = f"not of the sort: {form}"
-    if reason:
-        return reason
-    if opens and moods.question_opening(text) not in opens:
-        return f"does not begin with {opens[0]}"
-    if topic and not _says_one_of(f"{lead} {text}", topic):
-        return f"not about {topic[0]}"
-    told = {stem(word) for word in english.plain(text).split()} - _VAGUE
-    if form == "instruction" and topic and len(told) < 2 and len(english.words(text)) < 2:
-        return "says nothing of its own"
-    named = {stem(part) for word in topic[:1] for part in word.split()}
-    return "says nothing of its own" if form == "fact" and told <= named else ""
+    return _verdict(answer, instruction, form, topic, opens)
 
 
 def on_type(instruction: str, text: str) -> str:
@@ -82,9 +65,7 @@ def on_type(instruction: str, text: str) -> str:
     wanted, topic, heads, opens = asked.form, asked.topic, asked.heads, asked.opens
     if _LABEL.match(text) or len(english.sentences(text)) > (2 if wanted not in ("question", "fact") else 1):
         return "more than was asked for"
-    reason = form(text, instruction, form=wanted, opens=opens)
-    if not reason and topic and not _says_one_of(text, topic, compounds=True):
-        reason = f"not about {topic[0]}"
+    reason = _verdict(text, instruction, wanted, topic, opens, compounds=True)
     if reason or len(topic) < 2 or (wanted == "question" and "you" in topic):
         return reason
     # «Close the book, please.» is no request about closing the door: either the door is there, or more than one word.
@@ -121,6 +102,30 @@ _VAGUE = frozenset(
 """Words that say nothing about a topic, as `stem` makes them."""
 
 
+def _verdict(
+    answer: str, instruction: str, form: str, topic: Sequence[str], opens: Sequence[str], *, compounds: bool = False
+) -> str:
+    """As `form`; with `compounds` a part of a word may show the topic."""
+    text, lead, reason = _judged(answer, instruction, form)
+    if reason:
+        return reason
+    if form in _MOODS:
+        reason = _MOODS[form](text)
+    elif not SORTS[form].search(english.plain(text)):
+        reason = f"not of the sort: {form}"
+    if reason:
+        return reason
+    if opens and moods.question_opening(text) not in opens:
+        return f"does not begin with {opens[0]}"
+    if topic and not _says_one_of(f"{lead} {text}", topic, compounds=compounds):
+        return f"not about {topic[0]}"
+    told = {stem(word) for word in english.plain(text).split()} - _VAGUE
+    if form == "instruction" and topic and len(told) < 2 and len(english.words(text)) < 2:
+        return "says nothing of its own"
+    named = {stem(part) for word in topic[:1] for part in word.split()}
+    return "says nothing of its own" if form == "fact" and told <= named else ""
+
+
 def _judged(answer: str, instruction: str, form: str) -> tuple[str, str, str]:
     """The sentence that decides, after «Sure!» and a label; the one before it, where a request has one; why there is none."""
     found = english.sentences(answer)
@@ -154,7 +159,7 @@ def _no_text(text: str, instruction: str, form: str) -> str:
 
 
 def _says_one_of(text: str, topic: Iterable[str], *, compounds: bool = False) -> bool:
-    """Whether a text says some word of the topic, be it inflected; with `compounds`, «raindrop» says rain, «plant» houseplant."""
+    """Whether a text says some word of the topic, be it inflected; with `compounds` «raindrop» says rain."""
     said = [stem(word) for word in english.plain(text).split()]
     for word in topic:
         parts = [stem(part) for part in english.plain(word).split()]

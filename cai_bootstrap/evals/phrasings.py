@@ -24,9 +24,9 @@ _NOUNS = {
     "thanks": "(?:word of )?thanks|thank[ -]you",
 }
 _ASKED = re.compile(
-    rf"^(?:please )?{_MAKE} (?:(?:{_COUNT} )?(?:[a-z]+ )?examples? of )?(?:{_COUNT} )?"
+    rf"^(?:please )?{_MAKE} (?:(?:{_COUNT} )?(?:[a-z]+ )?example of )?(?:{_COUNT} )?"
     r"(?P<adjectives>(?:(?!about |of |to )[\w\"',-]+ ){0,5}?)"
-    rf"(?:{'|'.join(f'(?P<{name}>{nouns})' for name, nouns in _NOUNS.items())})s?\b(?P<rest>.*)$",
+    rf"(?:{'|'.join(f'(?P<{name}>{nouns})' for name, nouns in _NOUNS.items())})(?P<many>s)?\b(?P<rest>.*)$",
     re.IGNORECASE,
 )
 _SAY_SOMETHING = re.compile(
@@ -97,6 +97,8 @@ def parse(instruction: str) -> Asked | None:
         match = _ASK_TO.match(text)
         return _with_topic("request", match["topic"], []) if match else None
     wanted = next(name for name in _NOUNS if match[name])
+    if match["many"]:
+        return None
     opens = _opens(match["adjectives"], match["rest"]) if wanted == "question" else []
     rest = _OPENS.sub("", _YES_NO.sub("", match["rest"])) if opens else match["rest"]
     if about := _ABOUT.match(rest):
