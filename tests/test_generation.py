@@ -9,7 +9,7 @@ import pytest
 from generation_answers import read_by_hand
 
 from cai_bootstrap.evals.english import plain, words
-from cai_bootstrap.evals.forms import on_type, stem
+from cai_bootstrap.evals.forms import bases, on_type
 from cai_bootstrap.evals.phrasings import parse
 from cai_bootstrap.evals.tasks import SPLITS, SUITE_SHA256, load_suite, score, verify
 from cai_bootstrap.records import HeldOutItem
@@ -24,7 +24,7 @@ TEXTS = {  # of a topic's word
     "question": "Why do so many people like {}?",
     "fact": "Many old people like {} very much.",
     "request": "Could you please tell them more of {}?",
-    "instruction": "Do not forget {} at home.",
+    "instruction": "Do not forget {} this week.",
 }
 NO_ANSWERS = [
     "",
@@ -54,6 +54,8 @@ def references(item: HeldOutItem) -> Iterator[str]:
         return
     opens = item.arguments.get("opens", ["why"])
     for word in item.arguments.get("topic", ["milk"]):
+        if word in ("my", "your"):
+            continue
         if opens[0] == "why":
             yield text.format(word)
         else:
@@ -101,7 +103,7 @@ def test_no_item_with_a_topic_accepts_a_text_about_something_else() -> None:
     for item in ITEMS:
         if item.arguments.get("topic") and form_of(item) in TEXTS:
             text = TEXTS[form_of(item)].format("algebra")
-            assert verify(item, text) or {"you", "i", "home", "more"} & set(item.arguments["topic"]), item.instruction
+            assert verify(item, text) or "people" in item.arguments["topic"], item.instruction
 
 
 def test_kinds_families_and_splits_are_balanced() -> None:
@@ -141,7 +143,7 @@ def test_topics_come_in_several_forms() -> None:
     forms: dict[str, set[str]] = {}
     for item in ITEMS:
         if item.arguments.get("topic"):
-            forms.setdefault(stem(item.arguments["topic"][0]), set()).add(item.kind)
+            forms.setdefault(min(bases(item.arguments["topic"][0])), set()).add(item.kind)
     assert sum(len(kinds) > 1 for kinds in forms.values()) >= 40
 
 

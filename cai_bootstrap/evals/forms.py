@@ -80,26 +80,30 @@ _PLURALS = dict(
 )
 
 
-def stem(word: str) -> str:
-    """What the inflections of a word share («bakes», «baking», «baked»: «bak»). Both sides of a comparison go through it."""
+def bases(word: str) -> frozenset[str]:
+    """What a plain word may be an inflection of: «baking» of bak or bake. Two words go together when they share one."""
     word = _PLURALS.get(word) or english.singular(word)
+    found = {word, f"{word[:-2]}y"} if word.endswith("ie") else {word}
     for ending in ("ing", "ed"):
         rest = word.removesuffix(ending)
-        if rest != word and len(rest) >= 3 and re.search(r"[aeiouy]", rest):
-            word = rest[:-1] if rest[-1] == rest[-2] and rest[-1] not in "lsz" else rest
-            break
-    if len(word) > 3 and word.endswith("e"):
-        word = word[:-1]
-    return word[:-1] + "i" if len(word) > 2 and word.endswith("y") else word
+        if rest != word and len(rest) >= 2:
+            found |= {rest, f"{rest}e"}
+            if rest[-1] == rest[-2]:
+                found.add(rest[:-1])
+            if rest[-1] in "iy":
+                found |= {f"{rest[:-1]}y", f"{rest[:-1]}ie"}
+    return frozenset(found)
 
 
-_VAGUE = frozenset(
-    stem(word)
-    for word in """a an the thing something anything everything fact name kind type sort way true false good nice very really
-    is are was were be has have had do does did can could will would it its that this they there of in on at to
-    for with and or not so one some many lot important interesting know called about all just too also""".split()
+_VAGUE = frozenset().union(
+    *map(
+        bases,
+        """a an the thing something anything everything fact name kind type sort way true false good nice very really
+        is are was were be has have had do does did can could will would it its that this they there of in on at to
+        for with and or not so one some many lot important interesting know called about all just too also""".split(),
+    )
 )
-"""Words that say nothing about a topic, as `stem` makes them."""
+"""Words that say nothing about a topic, and what they may be inflections of."""
 
 
 def _verdict(
@@ -119,11 +123,13 @@ def _verdict(
         return f"does not begin with {opens[0]}"
     if topic and not _says_one_of(f"{lead} {text}", topic, compounds=compounds):
         return f"not about {topic[0]}"
-    told = {stem(word) for word in english.plain(text).split()} - _VAGUE
-    if form == "instruction" and topic and len(told) < 2 and len(english.words(text)) < 2:
+    if form == "instruction" and topic and len(english.words(text)) < 2:
         return "says nothing of its own"
-    named = {stem(part) for word in topic[:1] for part in word.split()}
-    return "says nothing of its own" if form == "fact" and told <= named else ""
+    if form == "fact":
+        known = _VAGUE.union(*(bases(part) for word in topic[:1] for part in word.split()))
+        if all(bases(word) & known for word in english.plain(text).split()):
+            return "says nothing of its own"
+    return ""
 
 
 def _judged(answer: str, instruction: str, form: str) -> tuple[str, str, str]:
@@ -150,7 +156,7 @@ def _no_text(text: str, instruction: str, form: str) -> str:
         return "echo"
     if english.is_loop(text):
         return "loops"
-    if english.is_refusal(text) and form not in SORTS:
+    if english.is_refusal(text) and form not in ("apology", "complaint", "excuse"):
         return "refuses"
     if english.is_tautology(text):
         return "tautology"
@@ -160,12 +166,13 @@ def _no_text(text: str, instruction: str, form: str) -> str:
 
 def _says_one_of(text: str, topic: Iterable[str], *, compounds: bool = False) -> bool:
     """Whether a text says some word of the topic, be it inflected; with `compounds` «raindrop» says rain."""
-    said = [stem(word) for word in english.plain(text).split()]
-    for word in topic:
-        parts = [stem(part) for part in english.plain(word).split()]
-        if english.find(parts, said):
-            return True
-        if compounds and any(_compound(token, part) for part in parts for token in said):
+    said = [bases(word) for word in english.plain(text).split()]
+    for phrase in topic:
+        parts = [bases(part) for part in english.plain(phrase).split()]
+        for start in range(len(said) - len(parts) + 1):
+            if all(part & said[start + i] for i, part in enumerate(parts)):
+                return True
+        if compounds and any(_compound(token, part) for token in map(min, said) for part in map(min, parts)):
             return True
     return False
 

@@ -147,7 +147,7 @@ def requests(sentence: str) -> str:
         # «Two tickets to London, please.» needs no verb.
         return "" if len(rest) >= 2 else "says nothing of its own"
     after = [token for token in tokens[tokens.index("please") + 1 :] if token not in _ADVERBS]
-    if after and (orders(" ".join(after) + ".") == "" or (after[0] == "do" and len(after) > 1)):
+    if after and (orders(" ".join(after) + "!") == "" or (after[0] == "do" and len(after) > 1)):
         return ""
     return "" if orders(text) == "" else "requests nothing"
 
@@ -169,7 +169,9 @@ def orders(sentence: str) -> str:
             tokens = tokens[1:]
         if not tokens:
             continue
-        if _is_order(tokens, alone=len(clauses) == number + 1):
+        # «Milk.» names a thing, «Run!» and «Now run.» do not.
+        alone = len(clauses) == number + 1 and (tokens[0] not in NOUNS_TOO or text.endswith("!") or tokens != clause)
+        if _is_order(tokens, alone=alone):
             return ""
         if tokens[0] not in _PREPOSITIONS and not _GREETS.search(" ".join(tokens)) and len(tokens) > 3:
             break
