@@ -6,10 +6,10 @@ _READ = """
 Generate a question about a jar of honey.
 + How much honey is in the jar? | Why does honey never go bad? | Where do bees keep their honey? | Is honey sweeter than
   sugar?
-- Honey. | Honey is sweet. | What about honey? | How much milk is in the cup? | Open the jar of honey.
+- Honey. | Why do wasps sting? | Honey is sweet. | What about honey? | How much milk is in the cup? | Open the jar of honey.
 Write a question about the rain in April.
 + Does it rain a lot in April? | Why do we need an umbrella in April? | What do raindrops look like?
-- It rains a lot in April. | Rain in April? | Where does the king live?
+- When do roses bloom? | It rains a lot in April. | Rain in April? | Where does the king live?
 Ask a question about spiders.
 + How many legs does a spider have? | Why do spiders spin webs? | Are you afraid of spiders? | Dad, do spiders bite?
 - Spiders have eight legs. | I ask a question about spiders. | What spiders? | Can you ask a question about spiders?
@@ -66,7 +66,7 @@ Write a question that children ask on a long car journey.
 - We are there. | Who painted this picture? | The children ask a question.
 Make up a quiz question about planets.
 + Which planet is the biggest? | What is the name of the red planet? | How many rings does Saturn have?
-- Mars is a planet. | Which animal is the biggest? | Planets?
+- Rings are round. | Mars is a planet. | Which animal is the biggest? | Planets?
 Make a quiz question about fruit.
 + Which fruit is yellow and curved? | What colour is a banana? | Does an apple grow on a tree?
 - A banana is yellow. | Which river is the longest? | Fruit quiz?
@@ -190,11 +190,11 @@ Write a fact about bees.
   that they live in hives.
 - Bees. | Do bees make honey? | I like bees. | A fact about bees. | Look at the bees. | Birds can fly. | Bees are things.
 State a fact about ice.
-+ Ice is frozen water. | Ice floats on water. | Water freezes at zero degrees.
-- Ice is ice. | Is ice cold? | Put ice in the glass. | My ice is cold. | Stones are hard.
++ Ice is frozen water. | Ice floats on water. | When water freezes, it turns into ice.
+- Ice is ice. | Water boils at a hundred degrees. | Is ice cold? | Put ice in the glass. | My ice is cold. | Stones are hard.
 Give a fact about the moon.
 + The moon goes around the Earth. | The first man landed on the moon in 1969. | There is no air on the moon.
-- The moon. | I love the moon. | Why is the moon round? | The sun is hot.
+- The moon. | The Earth is round. | I love the moon. | Why is the moon round? | The sun is hot.
 Tell me a fact about cows.
 + Cows give milk. | A cow has four stomachs. | Baby cows are called calves, and cows eat grass.
 - Milk the cows. | Cows, cows and cows. | Cats drink milk? | The big cow.
@@ -207,7 +207,7 @@ Make up a true statement about winter.
 - I like winter. | Is winter cold? | Wear a coat in winter. | Winter. | Dogs have four legs.
 Say something true about cats.
 + Cats like to catch mice. | A kitten is a young cat. | Most cats sleep a lot. | Cats have whiskers.
-- Cats. | Do cats sleep? | My cat is black. | Feed the cat. | Something true about cats.
+- Cats. | Mice like cheese. | Do cats sleep? | My cat is black. | Feed the cat. | Something true about cats.
 Say something true about snow.
 + Snow is white. | Snow melts in spring. | No two snowflakes are alike.
 - I love snow. | Snow, snow, snow. | Is snow cold? | Sugar is sweet.

@@ -139,10 +139,12 @@ def _judged(answer: str, instruction: str, form: str) -> tuple[str, str, str]:
         found = found[1:]
     if found and english.is_echo(found[0], instruction):
         return "", "", "echo"
-    found = english.sentences(_LABEL.sub("", found[0], count=1)) + found[1:] if found else []
+    label = _LABEL.match(found[0]) if found else None
+    found = english.sentences(found[0][label.end() :]) + found[1:] if label else found
     if not found:
         return "", "", "empty"
-    text, lead = found[0], ""
+    # «A fact about bees is that they sting.» is about bees; what a heading names is not said of it.
+    text, lead = found[0], label[0] if label and label[0].rstrip().endswith("that") else ""
     if form == "request" and len(found) > 1 and moods.requests(text) and (moods.greets(text) or _REASON.match(text)):
         lead, text = found[:2]
     if form in SORTS:
