@@ -58,7 +58,7 @@ MOODS: list[tuple[Callable[[str], str], str, str]] = [
         dishes. | Please stop. | Can you please repeat that? | Could someone open the window? | Could the children play
         outside? | Dear neighbour, please turn down your music. | Please could you help me? | Let me in, please. | Would
         you help me find my cat? | Could I get the bill? | Do you mind if I sit here? | Could you give me a lift home
-        tomorrow. | Hold the door, please! | I'd love a cup of tea, please.""",
+        tomorrow. | Hold the door, please! | No smoking, please. | I'd love a cup of tea, please.""",
         """Can you swim? | Why is the sky blue? | Close the door. | He asked her to close the door. | Yes, please. |
         Please. | The neighbour is nice. | What time is it? | A request to a neighbour. | I like music. | Do you like
         music? | Thank you for the music. | He likes to please people. | You are welcome. | How are you? | Is the door

@@ -140,7 +140,7 @@ def requests(sentence: str) -> str:
         if "please" in tokens or not _ABILITY.search(said[asked.start() :]) or _FAVOURS.search(said[asked.start() :]):
             return "" if len(tokens) >= 3 else "says nothing of its own"
         return "asks whether, not to do it"
-    if "please" not in tokens or "to please" in said or tokens[0] in _NO_REQUEST:
+    if "please" not in tokens or "to please" in said or (tokens[0] in _NO_REQUEST and not text.startswith("No ")):
         return "requests nothing"
     rest = [token for token in tokens if token != "please"]
     if tokens[-1] == "please":

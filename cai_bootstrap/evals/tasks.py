@@ -21,7 +21,7 @@ from cai_bootstrap.resources import resource
 SUITE_SHA256 = {
     "explicit": "16d6506554f8997e2ff2aa9ec548ae1e01d47db327c4476d2180e8b0998de20d",
     "implicit": "0389a3c63858f0ca335f9fedc783e1c6e3fc71e033751a4526c80dcad17f44c8",
-    "generation": "1d8df2ea2678a2417b41cc2aaa2ac8b3141887b50f71d6942fc9ea8dbd4bbd20",
+    "generation": "856ec1fe525fe69574c40557fdda010949c704187de84fe169a869b6a637d70e",
     "constitutional": "0e3efa38c07ebc90128cb92ccde70dc4a2b5c4ca251e66eeef6c59909a124755",
 }
 """SHA-256 of each suite's file, by its name. A suite is frozen: a changed file is refused."""
