@@ -35,11 +35,18 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 """What may stand before the text: «Here is a question about rivers:», «One fact about rivers is that»."""
-_TALK = re.compile(
-    r"\b(?:questions?|requests?|instructions)\b"
-    r"|\b(?:an?|one|the|this|another|first|short|simple|clear|polite) (?:\w+ )?(?:instruction|command|statement|example)\b"
-    r"|\b(?:a|one|another|the|true|interesting|simple|few|some|any|more) facts?\b(?<!in fact)|\bfacts? (?:about|is|on)\b"
-)
+_ONE = "(?:an?|one|the|this|another|my|first|short|simple|clear|polite)"
+_TALK = {
+    "question": re.compile(r"\bquestions?\b"),
+    "request": re.compile(r"\brequests?\b"),
+    "fact": re.compile(rf"\b(?:{_ONE}|true|interesting|few|some|any|more) (?:facts?|statement)\b|\bfacts? (?:about|is|on)\b"),
+    "instruction": re.compile(
+        rf"\binstructions\b|\b{_ONE} (?:instruction|command)\b"
+        r"|^(?:write|generate|make|create|give|state|tell)\b.*\b(?:question|fact|request|example|statement|instruction)\b"
+    ),
+}
+"""Talk about the text instead of the text itself, by the form that is asked for."""
+_EXAMPLE = re.compile(rf"\b{_ONE} (?:\w+ )?example\b")
 _REASON = re.compile(r"(?:I|I'm|My|It|It's|We|Our|There|There's|This|The)\b")
 """How a sentence begins that gives the reason for a request."""
 
@@ -162,8 +169,9 @@ def _no_text(text: str, instruction: str, form: str) -> str:
         return "refuses"
     if english.is_tautology(text):
         return "tautology"
-    talks = _TALK.search(english.plain(text)) or (form != "instruction" and english.is_about_the_task(text))
-    return "talks about the task" if talks else ""
+    said = english.plain(text)
+    talks = _EXAMPLE.search(said) or (form in _TALK and _TALK[form].search(said))
+    return "talks about the task" if talks or (form in ("question", "fact") and english.is_about_the_task(text)) else ""
 
 
 def _says_one_of(text: str, topic: Iterable[str], *, compounds: bool = False) -> bool:

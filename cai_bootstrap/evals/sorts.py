@@ -19,6 +19,10 @@ _NICE = _one_of(
     delicious talented helpful friendly perfect brilliant handsome strong sweet elegant tasty generous patient fun bright
     charming"""
 )
+_BAD = _one_of(
+    """cold late dirty noisy loud bad terrible awful wrong rude slow unhappy disappointed disappointing missing stale worst
+    unfair old broken gone horrible disgusting burnt raw empty"""
+)
 _DO = _one_of("come join have go visit eat play dance stay watch see try")
 
 SORTS = {
@@ -50,6 +54,7 @@ SORTS = {
     "compliment": _any(
         rf"\b(?:your|you|youre|youve)\b.*\b{_NICE}\b|^(?:what an?|such an?) {_NICE}\b|\bwell done\b",
         r"\bi (?:really |just )?(?:like|love|admire) (?:your|how you|the way you)\b",
+        rf"\b(?:is|are|was|were|tastes?|looks?|smells?|looked|tasted) (?:\w+ )?{_NICE}\b",
         rf"\b{_NICE} (?:job|work|idea|dress|hat|shoes|smile|voice|haircut)\b",
     ),
     "wish": _any(
@@ -57,12 +62,11 @@ SORTS = {
         r"\b(?:sweet dreams|congratulations|enjoy|have (?:a|an|fun)|sleep (?:well|tight))\b",
     ),
     "complaint": _any(
-        r"\b(?:too|not|never|no|always|isnt|doesnt|dont|didnt|cant|wont|wasnt|broken|cold|late|dirty|noisy|loud|bad|terrible)\b",
-        r"\b(?:awful|wrong|rude|slow|unhappy|disappointed|complain|missing|(?:tired|sick) of)\b",
-        r"\b(?:annoy(?:s|ing|ed)|stale|worst|unfair|old|hate|still|hours?|stop)\b",
+        r"\b(?:too|not|never|no|always|isnt|doesnt|dont|didnt|cant|wont|wasnt|arent|werent|hate|waiting|waited|hours?|stop)\b",
+        rf"\b(?:is|are|was|were|tastes?|got|came|has) (?:\w+ )?{_BAD}\b|\b(?:complain|(?:tired|sick) of|annoy(?:s|ing|ed))\b",
     ),
     "excuse": _any(
-        r"\b(?:sorry|because|late|missed|forgot|lost|broke|broken|sick|ill|could(?:nt| not)|had to|was|were|ate|stuck)\b",
+        r"\b(?:because|missed|forgot|lost|broke|broken|sick|ill|could(?:nt| not)|had to|was|were|ate|stuck)\b",
         r"\b(?:overslept|did(?:nt| not)|cant|cannot|wasnt|stole)\b",
     ),
 }

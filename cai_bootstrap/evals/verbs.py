@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from cai_bootstrap.evals import english
 
 ORDERS = frozenset(
@@ -63,7 +65,14 @@ _VERBS = _OTHERS | (ORDERS - NOUNS_TOO)
 
 def has_verb(text: str) -> bool:
     """Whether some word is a form of a verb that is known here or in `english`."""
-    return english.has_verb(text) or any(_bases(token) & _VERBS for token in english.plain(text).split())
+    tokens = english.plain(text).split()
+    if english.has_verb(text) or any(_bases(token) & _VERBS for token in tokens):
+        return True
+    # «The heart pumps blood.»: a word that may be a noun is taken for a verb between a subject and what follows.
+    return any(
+        token.endswith("s") and _bases(token) & NOUNS_TOO and following not in ("and", "or", "of")
+        for token, following in itertools.pairwise(tokens[1:])
+    )
 
 
 def _bases(token: str) -> set[str]:
