@@ -7,40 +7,44 @@ import itertools
 from cai_bootstrap.evals import english
 
 ORDERS = frozenset(
-    """accept add adjust admit aim air allow answer apologise apologize apply arrange arrive ask attach avoid bake bandage
-    be beat begin bend blend blow boil bookmark borrow bow break breathe bring brush build burn bury button buy
-    calculate call calm capture care carry carve catch celebrate change charge chase check cheer chew choose chop clap
-    clean clear climb close collect color colour comb combine come compare complete compose connect consider continue
-    cook cool copy count cover crack crawl create cross crouch crush cut cycle dance decide decorate defend deliver
-    describe design dig dip discover discuss dissolve divide do donate drain draw dream dress drink drive drizzle drop
-    dry dunk dust eat empty enjoy enter erase examine exercise explain explore express face fasten feed feel fetch fill
-    find finish fish fix flip float flour flush focus fold follow forgive freeze fry garnish gather get give glue go
-    grab grate grease greet grill grow guard guess guide hand handle hang harvest heat help hide hit hold hop hug hurry
-    identify imagine inform insert invite iron join jump keep kick knead kneel knit knock label land lay lead lean learn
-    leave lend let lift light line list listen load lock look loosen lower make march mark mash massage measure meet
-    melt mend milk mind mix moisten mop move mow name note notice obey observe offer oil open order organise organize
-    pack paint park pass paste pat pause pay peel pet pick pin place plan plant play plough plug point polish pour
-    practice practise praise prepare press prick protect prune pull pump put raise rake read recycle reduce relax
-    remember remind remove repair repeat replace reply report rescue respect rest return reuse ride ring rinse roast
-    roll row rub run sail salt save say scatter scoop score scrape scrub seal search season see select send separate
-    serve set sew shake share sharpen shop show shuffle shut sift sign simmer sing sit sketch skip sleep slice slide
-    slow smell smile soak sow spell spend spin spoon spray spread sprinkle squeeze stack stamp stand start state stay
-    steam steer step stick stir stop store straighten strain stretch study suggest support sweep swim swing switch take
-    talk tap taste teach tear tell thank think throw tidy tie tighten toast touch trace train translate trim trust try
-    tuck turn twist unlock unpack unplug untie use vacuum visit wait wake walk warm warn wash watch water wave wear weed
-    weigh whisk whisper wind wipe wish wrap write zip""".split()
+    """accept add adjust admit aim air allow answer apologise apologize apply arrange arrive ask attach avoid bake
+    bandage bathe be beat begin bend bite blend blow boil bookmark borrow bounce bow braid break breathe bring brush
+    build burn bury button buy calculate call calm capture care carry carve catch celebrate change charge chase check
+    cheer chew choose chop clap clean clear click climb close collect color colour comb combine come compare complete
+    compose concentrate connect consider continue cook cool copy cough count cover crack crawl create cross crouch
+    crush curl cut cycle dance decide decorate defend deliver describe design dial dice dig dip discover discuss
+    dissolve divide do donate drain drape draw dream dress dribble drink drive drizzle drop dry dunk dust eat empty
+    enjoy enter erase examine exercise explain explore express face fasten feed feel fetch fill find finish fish fix
+    flip float flour flush fly focus fold follow forget forgive freeze fry garnish gather get give glue go grab grate
+    grease greet grill grip grow guard guess guide hand handle hang harvest heat help hesitate hide hike hit hoist
+    hold hop hug hurry identify imagine inflate inform insert install invite iron jog join jump keep kick kiss knead
+    kneel knit knock knot label lace land lay lead lean learn leave lend let lie lift light line list listen load lock
+    look loosen lose lower make march marinate mark mash massage measure meet melt mend milk mind mix moisten mop move
+    mow name note notice obey observe offer oil open order organise organize pack paddle paint panic park pass paste
+    pat pause pay peel pet pick pin pitch place plan plant play plough plug point polish pour practice practise praise
+    prepare press prick protect prune pull pump put raise rake read recite recycle reduce refill relax remember remind
+    remove repair repeat replace reply report rescue respect rest return reuse ride ring rinse roast roll row rub run
+    sail salt save say scatter scoop score scrape scroll scrub seal search season see select send separate serve set
+    sew shake share sharpen shave shop shout show shuffle shut sift sign simmer sing sit skate sketch ski skip sleep
+    slice slide slow smell smile snap sneeze soak sort sow speak spell spend spin spit spoon spray spread sprinkle
+    squeeze stack stamp stand start state stay steam steer step stick stir stop store straighten strain stretch strip
+    study suggest support swallow sweep swim swing switch take talk tap taste teach tear tell thank think throw tidy
+    tie tighten tilt toast toss touch trace train translate trim trust try tuck turn twist type unlock unpack unplug
+    untie use vacuum visit wait wake walk warm warn wash watch water wave wear weed weigh whisk whisper wind wipe wish
+    wrap write yell zip""".split()
 )
 """Verbs that orders begin with."""
 NOUNS_TOO = frozenset(
-    """air answer bake button call care cheer chop clean clear climb close color colour cook cool copy cover cut cycle
-    dance dream dress drink drive drop dry dust empty exercise face feed fish flour focus fold freeze glue grease guard
-    guess guide hand harvest heat help hug iron knit label land lead light line list lock look march mark massage
-    measure milk mind mix move name note offer oil open order pack paint park paste pay pet pin place plan plant play
-    plough plug point polish practice praise press pump read report rescue respect rest return ride ring roast roll row
-    run sail salt score search season set shake share shop show sign sleep slice slide slow smell smile spell spin spoon
-    spray stamp stand start state steam step stick stop store study support swim swing switch talk tap taste tear tie
-    toast touch trace train trust turn twist vacuum visit wait walk warm wash watch water wave weed wind wish wrap
-    zip""".split()
+    """air answer bake bite button call care cheer chop clean clear click climb close color colour cook cool copy
+    cough cover curl cut cycle dance dial dice dream dress drink drive drop dry dust empty exercise face feed
+    fish flour fly focus fold freeze glue grease guard guess guide hand harvest heat help hike hug iron kiss
+    knit knot label lace land lead lie light line list lock look march mark massage measure milk mind mix move
+    name note offer oil open order pack paddle paint panic park paste pay pet pin pitch place plan plant play
+    plough plug point polish practice praise press pump read report rescue respect rest return ride ring roast
+    roll row run sail salt score search season set shake share shop show sign skate ski sleep slice slide slow
+    smell smile snap sort spell spin spoon spray stamp stand start state steam step stick stop store strip
+    study support swim swing switch talk tap taste tear tie toast touch trace train trust turn twist type
+    vacuum visit wait walk warm wash watch water wave weed wind wish wrap zip""".split()
 )
 """Those of `ORDERS` that may also be the noun or adjective with which a statement begins («Water is wet»)."""
 FINITE = frozenset(
