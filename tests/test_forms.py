@@ -148,6 +148,11 @@ def test_form_and_topic_are_read_off_an_instruction(instruction: str, wanted: st
             "Does it rain? | Why does it snow? | Why. | Where does the rain go?",
         ),
         ("Write a yes-or-no question about cats.", "Do cats swim? | Is that your cat?", "What do cats eat? | Cats swim."),
+        (
+            "Generate a question about birds in Africa.",
+            "Which birds live by the lake? | Why do African birds sing?",
+            "What is the capital of Africa? | Which animals live in Africa?",
+        ),
         ("Write a question for a baker.", "When do you get up? | Who taught the baker?", "How high is Mount Everest?"),
         (
             "Write a fact about the sea.",

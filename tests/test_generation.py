@@ -54,7 +54,7 @@ def references(item: HeldOutItem) -> Iterator[str]:
         return
     opens = item.arguments.get("opens", ["why"])
     for word in item.arguments.get("topic", ["milk"]):
-        if word in ("my", "your", "where"):
+        if word in ("my", "your", "his", "her"):
             continue
         if opens[0] == "why":
             yield text.format(word)

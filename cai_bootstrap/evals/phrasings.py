@@ -60,7 +60,9 @@ _DOING = re.compile(
 )
 _FOR_WHOM = re.compile(r"^ ?(?:(?:that|which|you|to|for|from|in|at|between) .*)?$", re.IGNORECASE)
 _CLAUSE = re.compile(r"\b(?:that|which|who|to ask|for|in one sentence)\b .*$")
-_PARTS = re.compile(r"\b(?:in|on|at|with|from|between|and|under|near|behind|after|before)\b")
+_PARTS = re.compile(r"\b(?:with|and)\b")
+_PLACE = re.compile(r"\b(?:in|on|at|from|between|under|near|behind|after|before)\b")
+"""What follows says where or when, and the topic stands before it: «birds in winter»."""
 _NO_TOPIC = frozenset(
     """a an the of in on at to for with and or your you someone somebody something one some any other how what where when
     why who is are be it its that this polite politely true short simple about life general topic thing use make get do
@@ -81,7 +83,7 @@ class Asked:
     topic: list[str]
     """The words that tell the topic. None: only somebody is named whom the text is for, and he need not be named in it."""
     heads: list[str]
-    """Those of the topic's words that the others only describe: of «the old bridge on the river» bridge and river."""
+    """Those of the topic's words that the others only describe: bridge of «an old bridge in winter»."""
     opens: list[str]
     """The words one of which a question has to begin with, if any."""
 
@@ -119,9 +121,12 @@ def parse(instruction: str) -> Asked | None:
 def _with_topic(form: str, text: str, opens: list[str]) -> Asked | None:
     """What is asked for with a topic; None where the topic has no word of its own."""
     text = english.plain(_CLAUSE.sub("", f"{text} ").strip() or text)
-    parts = [[word for word in part.split() if word not in _NO_TOPIC] for part in _PARTS.split(text)]
-    topic = [word for part in parts for word in part]
-    return Asked(form=form, topic=topic, heads=[part[-1] for part in parts if part], opens=opens) if topic else None
+    topic = [word for word in text.split() if word not in _NO_TOPIC]
+    parts = [
+        [word for word in part.split() if word in topic] for whole in _PARTS.split(text) for part in _PLACE.split(whole)[:1]
+    ]
+    heads = [part[-1] for part in parts if part] or topic
+    return Asked(form=form, topic=topic, heads=heads, opens=opens) if topic else None
 
 
 def _opens(adjectives: str, rest: str) -> list[str]:

@@ -21,7 +21,7 @@ from cai_bootstrap.resources import resource
 SUITE_SHA256 = {
     "explicit": "16d6506554f8997e2ff2aa9ec548ae1e01d47db327c4476d2180e8b0998de20d",
     "implicit": "0389a3c63858f0ca335f9fedc783e1c6e3fc71e033751a4526c80dcad17f44c8",
-    "generation": "0c52c4bfa6cd4fbf803edcbd3022a5e5b465f4ec1bcc52dbfa5625bc48b215df",
+    "generation": "bcd6628ea6a59bd905e8abf4180fc0200ec9b0bdffdc62aa88893fe4b6a8fa3b",
     "constitutional": "0e3efa38c07ebc90128cb92ccde70dc4a2b5c4ca251e66eeef6c59909a124755",
 }
 """SHA-256 of each suite's file, by its name. A suite is frozen: a changed file is refused."""
