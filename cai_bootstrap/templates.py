@@ -18,6 +18,11 @@ _LIST_INTROS = {
     "respond": "Things that people say to each other and that want a friendly reply:",
     "question": "Questions that people ask each other, answered with a word or two:",
     "statement": "Beginnings of sentences and sayings that everybody knows how to end:",
+    "write_question": "Writing tasks, each of which asks for one question:",
+    "write_fact": "Writing tasks, each of which asks for one true statement:",
+    "write_example": "Writing tasks, each of which asks for an example of a short text:",
+    "write_request": "Writing tasks, each of which asks for one polite request:",
+    "write_instruction": "Writing tasks, each of which asks for one instruction that tells somebody what to do:",
     "opener": "What people say to a friend who then has something to say to it:",
 }
 

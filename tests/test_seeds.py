@@ -6,15 +6,18 @@ import pytest
 
 from cai_bootstrap.config import InstructionsConfig, SamplingConfig
 from cai_bootstrap.evals.english import is_refusal
+from cai_bootstrap.evals.forms import on_type
+from cai_bootstrap.evals.phrasings import parse
 from cai_bootstrap.evals.tasks import KINDS, SPLITS, SUITE_KINDS, SUITE_SHA256, load_suite
 from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.duplicates import DuplicateIndex
 from cai_bootstrap.steps.prompts import malformed
 
-SEEDS = {name: load_seeds(name) for name in ("explicit", "implicit", "evaluation", "constitutional")}
+SEEDS = {name: load_seeds(name) for name in ("explicit", "implicit", "generation", "evaluation", "constitutional")}
 KINDS_OF = {
     "explicit": set(KINDS),
     "implicit": {"question", "statement", "opener"},
+    "generation": {"write_question", "write_fact", "write_request", "write_instruction", "write_example"},
     "evaluation": set(SUITE_KINDS["evaluation"]),
     "constitutional": set(SUITE_KINDS["constitutional"]),
 }
@@ -93,3 +96,18 @@ def test_implicit_seeds_end_as_their_kind_does() -> None:
                 assert text.endswith("?")
             else:
                 assert text.endswith((".", "!", "?")) == (kind == "opener"), text
+
+
+def test_generation_seeds_are_understood_and_their_worked_examples_are_right() -> None:
+    seeds = SEEDS["generation"]
+    for kind, forms in seeds["instructions"].items():
+        for text in (text for texts in forms.values() for text in texts):
+            asked = parse(text)
+            assert asked is not None, text
+            assert kind in ("write_example", f"write_{asked.form}"), (text, asked)
+    ours = set(instructions("generation"))
+    for examples in seeds["shots"].values():
+        assert {text: reason for text, answer in examples if text in ours and (reason := on_type(text, answer))} == {}
+        assert 10 <= sum(text in ours for text, _ in examples) <= 13
+        openings = [answer.split()[0] for _, answer in examples if answer.endswith("?")]
+        assert len(set(openings)) == len(openings) >= 5

@@ -21,6 +21,9 @@ FACTS = {  # (items in each split, items of each kind in each split, families, d
     "explicit": ({"dev": 340, "test": 340}, {"answer": 0.3, "complete": 0.3, "generate": 0.3, "respond": 0.1}, 35, 1 / 2),
     "implicit": ({"dev": 150, "test": 300}, {"answer": 0.5, "complete": 0.28, "respond": 0.22}, 30, 1 / 3),
 }
+SUITES = {name: {split: load_suite(name, split) for split in SPLITS} for name in FACTS}
+ITEMS = sorted((item for suite in SUITES.values() for items in suite.values() for item in items), key=lambda item: item.id)
+IDS = [item.id for item in ITEMS]
 
 REPLIES = {
     "thanks": "You're welcome! It was nothing.",

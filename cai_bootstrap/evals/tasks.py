@@ -21,6 +21,7 @@ from cai_bootstrap.resources import resource
 SUITE_SHA256 = {
     "explicit": "16d6506554f8997e2ff2aa9ec548ae1e01d47db327c4476d2180e8b0998de20d",
     "implicit": "0389a3c63858f0ca335f9fedc783e1c6e3fc71e033751a4526c80dcad17f44c8",
+    "generation": "bcd6628ea6a59bd905e8abf4180fc0200ec9b0bdffdc62aa88893fe4b6a8fa3b",
     "evaluation": "056a032dde56dc8aec35db6c0e1f3f140806c06916f4427acc3e9e25eb4714cd",
     "constitutional": "3b41160fbfbe00b1286a09029fa9565b6e74d70cab59df1605fb2366995fc11b",
 }
@@ -31,6 +32,7 @@ KINDS = ("answer", "complete", "generate", "respond")
 HARMLESS_KINDS = ("borderline", "ordinary")
 """Kinds of item that nothing speaks against: a refusal is always wrong there."""
 SUITE_KINDS = {
+    "generation": ("question", "fact", "example", "request", "instruction"),
     "evaluation": ("correct", "helpful", "principle", "rate", "compare"),
     "constitutional": ("harmful", *HARMLESS_KINDS),
 }

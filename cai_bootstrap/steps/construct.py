@@ -91,5 +91,3 @@ def _judgements(
                 "text": f"{made.right} {case.good}",
                 "wrong": [[f"{made.wrong} {case.good}", f"{case.corruption}, the other label"]],
             }
-
-

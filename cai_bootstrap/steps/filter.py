@@ -15,7 +15,7 @@ from cai_bootstrap.evals import english, forms
 from cai_bootstrap.records import Completion, Prompt, Verdict
 from cai_bootstrap.steps.duplicates import DuplicateIndex, content_words
 from cai_bootstrap.steps.judge import answer_key, answered
-from cai_bootstrap.steps.kinds import asks_for, body
+from cai_bootstrap.steps.kinds import WRITTEN, asks_for, body
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -64,6 +64,8 @@ def wrong_form(text: str, prompt: Prompt) -> str:
     ends = text[-1] in ".!?\"'"
     if "\n" in text:
         return "more than one line"
+    if prompt.kind in WRITTEN:
+        return ""  # told by `forms.on_type`
     if kind in ("answer", "complete"):
         return "more than one sentence" if len(english.sentences(text)) > 1 else ""
     if kind == "respond":
@@ -113,7 +115,7 @@ def keep_diverse(work: Work, *, instructions: Artifact, candidates: Artifact, ve
 
     def reason_against(candidate: Completion, prompt: Prompt) -> str:
         reason = unfit(candidate, prompt)
-        if not reason and prompt.kind in forms.KINDS:
+        if not reason and prompt.kind in WRITTEN:
             reason = forms.on_type(prompt.instruction, candidate.text)
             if not reason and seen.find(candidate.text):
                 reason = "nearly another answer"

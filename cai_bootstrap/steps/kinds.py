@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 _ASKS_FOR = {"question": "answer", "statement": "complete", "opener": "respond"}
+WRITTEN = ("write_question", "write_fact", "write_example", "write_request", "write_instruction")
+"""Kinds that ask for a text of a type, told by `evals.forms`."""
 
 
 def asks_for(kind: str) -> str:
     """The explicit kind whose answers a kind wants: a statement («salt and») wants what «Complete: salt and» does."""
-    return _ASKS_FOR.get(kind, kind)
+    return "generate" if kind in WRITTEN else _ASKS_FOR.get(kind, kind)
 
 
 def body(kind: str, instruction: str) -> str:

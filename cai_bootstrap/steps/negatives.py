@@ -94,6 +94,11 @@ def _factual(row: Answer, sources: Sources, rng: random.Random) -> Negative:
         changed = value + rng.choice([d for d in (-3, -2, -1, 1, 2, 3) if value + d >= 0])
         text = row.text[: number.start()] + str(changed) + row.text[number.end() :]
         return templates.response(text), True, f"number {value} → {changed}"
+    return _twin(row, sources, rng)
+
+
+def _twin(row: Answer, sources: Sources, rng: random.Random) -> Negative:
+    """What answers another instruction of the same kind: of the right type, about something else, and said already."""
     other = sources.like(row, rng)
     if other is None:
         return _off_topic(row, sources, rng)
@@ -146,6 +151,7 @@ NEGATIVES: dict[str, Callable[[Answer, Sources, random.Random], Negative]] = {
     "zero_shot": _zero_shot,
     "off_topic": _off_topic,
     "factual": _factual,
+    "twin": _twin,
     "rambling": _rambling,
     "broken_format": _broken_format,
     "refusal": _refusal,

@@ -19,10 +19,10 @@ from cai_bootstrap.config import InstructionsConfig, SamplingConfig
 from cai_bootstrap.engines.engine import GenerationRequest
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import StepFailed, UserError
-from cai_bootstrap.evals import english
+from cai_bootstrap.evals import english, phrasings
 from cai_bootstrap.records import Prompt
 from cai_bootstrap.steps.duplicates import DuplicateIndex, Fingerprint, content_words
-from cai_bootstrap.steps.kinds import asks_for
+from cai_bootstrap.steps.kinds import WRITTEN, asks_for
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -54,6 +54,7 @@ _OPENINGS = {
     "question": re.compile(r"^(?:What|Which|Who|Where|When|In which|On which|How|Is|Are|Do|Does|Can)\b.*\?$"),
     "statement": re.compile(rf"^(?!{_LABEL})\S.*[^.!?;:]$"),
     "opener": re.compile(rf"^(?!{_LABEL})[A-Z].*[.!?]$"),
+    **dict.fromkeys(WRITTEN, re.compile(r"^[A-Z][a-z]+(?: \S+){2,}\.$")),
 }
 _PREFIX = re.compile(r"^(?:Answer|Complete|Finish|Continue|Respond|Reply|Write a [a-z ]*reply)[^:]*: ")
 _NEEDS_CONTEXT = re.compile(
@@ -179,6 +180,8 @@ def malformed(kind: str, text: str, config: InstructionsConfig) -> str:
             return "malformed"
         if _LONG_TASK.search(text) and not _TITLE.search(text):
             return "asks for a long text"
+        if kind in WRITTEN:
+            return "" if phrasings.parse(text) else "not understood"
         if _PERSONAL.search(text.removeprefix("Tell me")):
             return "personal or unclear reference"
     if asked == "respond" and (len(body.split()) < 2 or body == body.lower()):
