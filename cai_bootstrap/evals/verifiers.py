@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from cai_bootstrap.evals import english, refusals
+from cai_bootstrap.evals.improvements import applied, revised
 
 _LINKS = frozenset(
     "is are was were be i it its this that these those and but because for from of in on at to with which who as by my "
@@ -236,6 +237,8 @@ VERIFIERS: dict[str, Callable[..., str]] = {
         member_of,
         reply,
         refuses,
+        revised,
+        applied,
     )
 }
 """Every verifier by the name that a suite's rows use."""
