@@ -41,6 +41,11 @@ _SMALL = frozenset(
     "really him them us me just too also please".split()
 )
 """Words that carry little of what a sentence says; they count for the order, not for what must be kept."""
+FILLERS = (
+    "um", "uh", "er", "basically", "you know", "i mean", "sort of", "kind of", "to be honest", "so to speak",
+    "as a matter of fact", "more or less", "at the end of the day", "needless to say", "to tell the truth", "the thing is",
+)  # fmt: skip
+"""What says nothing. A revision may not bring one in, however short it is."""
 _ENDINGS = ("ies", "ied", "ing", "es", "ed", "s", "e", "y")
 _LEAD_IN = re.compile(
     r"\A(?:(?:sure|ok|okay|of course|certainly|yes)[.,!:]\s+)?"
@@ -151,6 +156,9 @@ def _departs(text: str, goal: str, draft: str) -> str:
             return f"says {other} for {word}"
     if lost.total() > (1 - _MIN_KEPT) * content.total():
         return f"does not keep {next(iter(lost))}"
+    filler = next((filler for filler in FILLERS if english.find(filler.split(), said)), "")
+    if filler and not english.find(filler.split(), wanted):
+        return f"adds the filler {filler}"
     again = [stem for stem, count in (Counter(ours) & Counter({stem: 9 for stem in content})).items() if count > content[stem]]
     if again:
         return f"repeats {again[0]}"
