@@ -115,7 +115,7 @@ def _no_revision(text: str, instruction: str, draft: str, writing_counts: bool) 
     if english.is_loop(text):
         return "loops"
     frame = english.plain(instruction.split('"')[0])
-    if frame and f"{said} ".startswith(f"{frame} ") or said == english.plain(instruction):
+    if (frame and f"{said} ".startswith(f"{frame} ")) or said == english.plain(instruction):
         return "echo"
     same = text.strip(_QUOTES) == draft.strip(_QUOTES) if writing_counts else said == english.plain(draft)
     return "unchanged" if same else ""
@@ -159,9 +159,10 @@ def _departs(text: str, goal: str, draft: str) -> str:
     filler = next((filler for filler in FILLERS if english.find(filler.split(), said)), "")
     if filler and not english.find(filler.split(), wanted):
         return f"adds the filler {filler}"
-    again = [stem for stem, count in (Counter(ours) & Counter({stem: 9 for stem in content})).items() if count > content[stem]]
+    counts = Counter(ours)
+    again = next((stem for stem in content if counts[stem] > content[stem]), "")
     if again:
-        return f"repeats {again[0]}"
+        return f"repeats {again}"
     if any(a == b for a, b in itertools.pairwise(said)) and not any(a == b for a, b in itertools.pairwise(wanted)):
         return "doubles a word"
     return "" if 2 * _in_order(ours, theirs) >= _MIN_NEAR * (len(ours) + len(theirs)) else "in another order, or much else"

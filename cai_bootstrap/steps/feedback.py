@@ -10,20 +10,20 @@ from cai_bootstrap.evals import english
 from cai_bootstrap.steps.flawed import Flawed, capitalised, decapitalised
 
 _ORDERS = frozenset(
-    "bring call carry clean close come cook cut draw feed fetch fill find give go help hold hurry keep leave let listen look make "
-    "move open pass pick play pour pull push put read ring say send shut sing sit speak stand start stay stop take tell throw "
-    "turn wait wake walk wash watch wear wipe write".split()
+    "bring call carry clean close come cook cut draw feed fetch fill find give go help hold hurry keep leave let listen "
+    "look make move open pass pick play pour pull push put read ring say send shut sing sit speak stand start stay stop "
+    "take tell throw turn wait wake walk wash watch wear wipe write".split()
 )
 _PAIRS = (
     ("dog", "horse"), ("horse", "donkey"), ("bird", "bee"), ("mouse", "rabbit"), ("car", "van"), ("boat", "ship"),
-    ("coffee", "milk"), ("bread", "cheese"), ("morning", "night"), ("spring", "winter"), ("red", "black"), ("kitchen", "cellar"),
-    ("garden", "yard"), ("mountain", "hill"), ("doctor", "nurse"), ("teacher", "farmer"), ("chair", "sofa"), ("hat", "scarf"),
+    ("coffee", "milk"), ("bread", "cheese"), ("morning", "night"), ("spring", "winter"), ("red", "black"),
+    ("kitchen", "cellar"), ("garden", "yard"), ("mountain", "hill"), ("doctor", "nurse"), ("teacher", "farmer"), ("chair", "sofa"), ("hat", "scarf"),
     ("monday", "wednesday"), ("saturday", "thursday"), ("piano", "guitar"), ("soup", "salad"), ("door", "window"),
     ("mother", "grandmother"), ("father", "grandfather"), ("forest", "desert"), ("rain", "snow"), ("book", "letter"),
 )  # fmt: skip
 """Both of a pair take «a», so that nothing but the word changes."""
-_BEGINNINGS = ("Luckily", "Perhaps", "Maybe", "Of course", "In fact", "At last")
-"""Words that any statement may begin with, whatever its tense. «At last» only what happened."""
+_BEGINNINGS = ("Luckily", "Perhaps", "Maybe", "Of course", "In fact")
+"""Words that any statement may begin with, whatever its tense."""
 _COLOURS = frozenset("red green blue yellow black white brown grey pink purple golden".split())
 _AUXILIARY = re.compile(r"\b(?:is|are|was|were|can|will)\b")
 _SUBJECT = re.compile(
@@ -80,7 +80,7 @@ def _capitals(sentence: str, rng: random.Random) -> Flawed | None:
 def _begin(sentence: str, rng: random.Random) -> Flawed | None:
     if not _is_statement(sentence) or "," in sentence:
         return None
-    words = rng.choice(_BEGINNINGS[:-1])
+    words = rng.choice(_BEGINNINGS)
     if words.split()[0].lower() in english.plain(sentence).split():
         return None
     request = rng.choice(("begin with {}", "start with {}", "put {} at the front")).format(words)

@@ -110,10 +110,10 @@ def capitalised(text: str) -> str:
 
 STARTS = frozenset(
     "the a an my your his her our their this that these those it he she we they you there some many most every all each no "
-    "one two three luckily perhaps maybe both few several in on at after before when if while yesterday today tomorrow last next sometimes please what where who how "
-    "do does did is are was were can could will would bring call carry clean close come cook cut draw drink drive eat feed "
-    "fetch fill find give go help hold hurry keep leave let listen look make move open paint pass pick play pour pull push put "
-    "read ring run say sell send shut sing sit speak stand start stay stop take tell throw try turn wait wake walk wash watch "
-    "water wear wipe write".split()
+    "one two three luckily perhaps maybe both few several in on at after before when if while yesterday today tomorrow last "
+    "next sometimes please what where who how do does did is are was were can could will would bring call carry clean close "
+    "come cook cut draw drink drive eat feed fetch fill find give go help hold hurry keep leave let listen look make move "
+    "open paint pass pick play pour pull push put read ring run say sell send shut sing sit speak stand start stay stop "
+    "take tell throw try turn wait wake walk wash watch water wear wipe write".split()
 )
 """Words that begin a sentence and are no names."""

@@ -6,6 +6,7 @@ what it makes is wrong, and that only one thing is wrong.
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Callable
@@ -17,10 +18,10 @@ from cai_bootstrap.steps.flawed import MISSPELT, Flawed, capitalised, decapitali
 _MIN_SPELT = 5
 """Letters of a word that is misspelt at random: shorter ones turn into other words («cart», «cat»)."""
 _REAL_WORDS = frozenset(
-    "angel angle bead beast beats bride brad bred cheat cloth cold college costal dairy desert dessert diary diner dinner fiend "
-    "filed fist form from ghosts god hopping later latter loose lose moth mouths organ pant planned plant plat plane quiet quite "
-    "scare sacred scared sigh sing sings slap spat spit sprig stain stair stare star steam super supper tapping tired tried trail "
-    "trial unite untied untie wiht winner worse wore".split()
+    "angel angle bead beast beats bride brad bred cheat cloth cold college costal dairy desert dessert diary diner dinner "
+    "fiend filed fist form from ghosts god hopping later latter loose lose moth mouths organ pant planned plant plat plane "
+    "quiet quite scare sacred scared sigh sing sings slap spat spit sprig stain stair stare star steam super supper tapping "
+    "tired tried trail trial unite untied untie winner worse wore".split()
 )
 """What a slip may make that is a word itself."""
 _VERBS = {
@@ -37,7 +38,7 @@ _EITHER = frozenset("fish sheep deer people family team police".split())
 _STARTERS = ("Well, um, ", "Basically, ", "To be honest, ", "You know, ", "I mean, ", "Um, ", "To tell the truth, ", "So, uh, ")
 _ENDERS = (", you know", ", more or less", ", so to speak", ", to be honest", ", sort of", ", as a matter of fact")
 _DODGES = {
-    "dont_know": ("I have no idea.", "Let me think about it.", "I cannot say.", "I never learned that.", "I wish I could tell you."),
+    "dont_know": ("I have no idea.", "Let me think about it.", "I cannot say.", "I never learned that."),
     "asks_back": ("Why do you want to know?", "What do you think?", "Is that important?", "Who told you to ask me?"),
     "sends_away": ("Ask someone else.", "Look it up in a book.", "You will find out one day.", "Try to ask your teacher."),
     "other_topic": ("I like warm bread.", "My shoes are new.", "It was windy last night.", "The clock is slow."),
@@ -135,9 +136,9 @@ def _doubled_word(sentence: str, rng: random.Random) -> Flawed | None:
 
 
 def _missing_article(sentence: str, rng: random.Random) -> Flawed | None:
-    # Only before a noun in the singular is an article sure to be missed; «the» may be left out before many others.
+    # «a» is always missed; «the» may be left out before many words.
     words = sentence.split()
-    usable = [i for i, word in enumerate(words[:-1]) if i and word in ("a", "an") and words[i - 1] not in ("such", "half", "many")]
+    usable = [i for i in range(1, len(words) - 1) if words[i] in ("a", "an") and words[i - 1] not in ("such", "half", "many")]
     if not usable:
         return None
     i = rng.choice(usable)
@@ -189,12 +190,11 @@ def _scrambled(sentence: str, rng: random.Random) -> Flawed | None:
     for _ in range(8):
         mixed = rng.sample(words, len(words))
         draft = " ".join(mixed) + sentence[-1]
-        found = _ask(rng, "clearer", "scrambled", "scrambled", draft, sentence)
         # A shuffle may leave most words in order, or make another sentence of them that is as good.
-        follows = {f"{a} {b}" for a, b in zip(words, words[1:], strict=False)}
-        kept = sum(f"{a} {b}" in follows for a, b in zip(mixed, mixed[1:], strict=False))
+        follows = {f"{a} {b}" for a, b in itertools.pairwise(words)}
+        kept = sum(f"{a} {b}" in follows for a, b in itertools.pairwise(mixed))
         if kept * 3 <= len(words) and mixed[0] != words[0] and mixed[-1] != words[-1]:
-            return found
+            return _ask(rng, "clearer", "scrambled", "scrambled", draft, sentence)
     return None
 
 
@@ -226,9 +226,7 @@ def dodge(question: str, answer: str, rng: random.Random) -> Flawed:
     family = rng.choice(sorted(_DODGES))
     draft = rng.choice([text for text in _DODGES[family] if english.plain(text) != english.plain(answer)])
     instruction = rng.choice(_HELPFUL).format(question, draft)
-    return Flawed(
-        kind="helpful", family=family, instruction=instruction, draft=draft, revised=answer, request=question
-    )
+    return Flawed(kind="helpful", family=family, instruction=instruction, draft=draft, revised=answer, request=question)
 
 
 def other_dodge(draft: str, rng: random.Random) -> str:
