@@ -19,8 +19,10 @@ _MIN_KEPT = 0.75
 """Share of a goal's content words that must be said. Short sentences have up to four, of which one may be put in another word
 («large» for «big»); two lost ones out of four make another sentence."""
 _MIN_NEAR = 0.7
-"""Share of the words that answer and goal have in common in the same order, as 2·common / (both lengths). Garbled
-sentences come to 0.3 to 0.6, one word in five replaced or two added to 0.8."""
+"""Share of the words that answer and goal have in common in the same order, as 2·common / (both lengths): 0.8 when one
+word in five is another or two come to five, 0.3 to 0.6 for garbled sentences."""
+_MIN_BESIDE = 0.75
+"""The like share of pairs of neighbouring words, which stays high when a whole part moves («today» to the front)."""
 _MISSPELT = 0.72
 """Likeness (difflib) from which a new word is a lost one spelt wrongly: «sofa» and «sofaa» 0.89, «sofa» and «couch» 0.2."""
 
@@ -46,11 +48,12 @@ FILLERS = (
     "as a matter of fact", "more or less", "at the end of the day", "needless to say", "to tell the truth", "the thing is",
 )  # fmt: skip
 """What says nothing. A revision may not bring one in, however short it is."""
+_NOT = frozenset(("no", "not", "never"))
 _ENDINGS = ("ies", "ied", "ing", "es", "ed", "s", "e", "y")
 _LEAD_IN = re.compile(
     r"\A(?:(?:sure|ok|okay|of course|certainly|yes)[.,!:]\s+)?"
-    r"(?:(?:here is|here's|this is) [^:\"]{0,40}:\s*|(?:the )?(?:revised|revision|correct(?:ed|ion)?|fixed|better|clearer|new)"
-    r"(?: \w+){0,2}(?: is)?:\s*)?",
+    r"(?:(?:here is|here's|this is) [^:\"]{0,40}:\s*|(?:the )?(?:(?:revised|corrected|correct|fixed|better|clearer|new)"
+    r"(?: sentence| version| answer| text)?|revision|correction)(?: is)?:\s*)?",
     re.IGNORECASE,
 )
 _QUOTES = "\"'“”‘’«» \t\n"
@@ -144,28 +147,50 @@ def _still_flawed(text: str, gone: Sequence[str], exact: Sequence[str]) -> str:
 def _departs(text: str, goal: str, draft: str) -> str:
     """Why the text is not near the goal; empty when it is."""
     said, wanted, had = _tokens(text), _tokens(goal), _tokens(draft)
-    new = Counter(wanted) - Counter(had)
-    missing = sorted((new - Counter(said)).keys())
+    missing = min(Counter(wanted) - Counter(had) - Counter(said), default="")
     if missing:
-        return f"does not say {missing[0]}"
-    ours, theirs = [_stem(word) for word in said], [_stem(word) for word in wanted]
-    content = Counter(stem for word, stem in zip(wanted, theirs, strict=True) if word not in _SMALL)
-    lost, added = content - Counter(ours), Counter(ours) - Counter(theirs)
+        return f"does not say {missing}"
+    if _NOT.isdisjoint(said) != _NOT.isdisjoint(wanted):
+        return "says the opposite"
+    return _worsens(text, goal) or _loses(said, wanted) or _strays(said, wanted, had)
+
+
+def _worsens(text: str, goal: str) -> str:
+    """A flaw that the text has and the goal has not: filler, a word doubled, an article dropped."""
+    said, wanted = english.plain(text).split(), english.plain(goal).split()
+    for filler in FILLERS:
+        if english.find(filler.split(), said) and not english.find(filler.split(), wanted):
+            return f"adds the filler {filler}"
+    if any(a == b for a, b in itertools.pairwise(said)) and not any(a == b for a, b in itertools.pairwise(wanted)):
+        return "doubles a word"
+    for before, article, noun in zip(wanted, wanted[1:], wanted[2:], strict=False):
+        if article in ("a", "an") and english.find([before, noun], said):
+            return f"drops {article}"
+    return ""
+
+
+def _loses(said: Sequence[str], wanted: Sequence[str]) -> str:
+    """What of the goal's content the text loses, spells wrongly or repeats. A word may be lost to another one only."""
+    counts, content = (Counter(_stem(word) for word in words if word not in _SMALL) for words in (said, wanted))
+    lost, added = content - counts, counts - content
     for word, other in itertools.product(lost, added):
         if difflib.SequenceMatcher(None, word, other).ratio() >= _MISSPELT:
             return f"says {other} for {word}"
-    if lost.total() > (1 - _MIN_KEPT) * content.total():
+    if lost.total() > min((1 - _MIN_KEPT) * content.total(), added.total()):
         return f"does not keep {next(iter(lost))}"
-    filler = next((filler for filler in FILLERS if english.find(filler.split(), said)), "")
-    if filler and not english.find(filler.split(), wanted):
-        return f"adds the filler {filler}"
-    counts = Counter(ours)
-    again = next((stem for stem in content if counts[stem] > content[stem]), "")
-    if again:
-        return f"repeats {again}"
-    if any(a == b for a, b in itertools.pairwise(said)) and not any(a == b for a, b in itertools.pairwise(wanted)):
-        return "doubles a word"
-    return "" if 2 * _in_order(ours, theirs) >= _MIN_NEAR * (len(ours) + len(theirs)) else "in another order, or much else"
+    return next((f"repeats {stem}" for stem in content if counts[stem] > content[stem]), "")
+
+
+def _strays(said: Sequence[str], wanted: Sequence[str], had: Sequence[str]) -> str:
+    """Whether the words stand in another order than the goal's, or among many others; empty when they do not."""
+    ours, theirs, draft = ([_stem(word) for word in words] for words in (said, wanted, had))
+    pairs, goal = Counter(itertools.pairwise(ours)), Counter(itertools.pairwise(theirs))
+    beside = 2 * (pairs & goal).total() / max(1, pairs.total() + goal.total())
+    in_order = _in_order(ours, theirs)
+    near = 2 * in_order / (len(ours) + len(theirs))
+    if Counter(draft) == Counter(theirs) and in_order < len(theirs):  # the order, if anything, is what was wrong
+        near = 0.0
+    return "" if near >= _MIN_NEAR or beside >= _MIN_BESIDE else "in another order, or much else"
 
 
 def _tokens(text: str) -> list[str]:

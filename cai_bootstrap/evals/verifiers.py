@@ -50,6 +50,22 @@ def any_of(
     return ""
 
 
+def helps(
+    answer: str,
+    instruction: str,
+    *,
+    question: str,
+    draft: str,
+    accepted: Sequence[str],
+    rivals: Sequence[str] = (),
+    max_sentences: int = 1,
+) -> str:
+    """As `any_of` for the question that `draft` dodges: an answer that begins with the draft is no better one."""
+    if english.plain(answer).startswith(english.plain(draft)) or english.plain(answer).startswith(english.plain(instruction)):
+        return "unchanged"
+    return any_of(answer, question, accepted=accepted, rivals=rivals, max_sentences=max_sentences)
+
+
 def number(answer: str, instruction: str, *, value: float) -> str:
     """Right when the first number in the first sentence, in digits or words, equals `value`.
 
@@ -228,6 +244,7 @@ VERIFIERS: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
         any_of,
+        helps,
         number,
         completion,
         sentence_with,

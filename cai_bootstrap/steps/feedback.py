@@ -17,9 +17,10 @@ _ORDERS = frozenset(
 _PAIRS = (
     ("dog", "horse"), ("horse", "donkey"), ("bird", "bee"), ("mouse", "rabbit"), ("car", "van"), ("boat", "ship"),
     ("coffee", "milk"), ("bread", "cheese"), ("morning", "night"), ("spring", "winter"), ("red", "black"),
-    ("kitchen", "cellar"), ("garden", "yard"), ("mountain", "hill"), ("doctor", "nurse"), ("teacher", "farmer"), ("chair", "sofa"), ("hat", "scarf"),
-    ("monday", "wednesday"), ("saturday", "thursday"), ("piano", "guitar"), ("soup", "salad"), ("door", "window"),
-    ("mother", "grandmother"), ("father", "grandfather"), ("forest", "desert"), ("rain", "snow"), ("book", "letter"),
+    ("kitchen", "cellar"), ("garden", "yard"), ("mountain", "hill"), ("doctor", "nurse"), ("teacher", "farmer"),
+    ("chair", "sofa"), ("hat", "scarf"), ("monday", "wednesday"), ("saturday", "thursday"), ("piano", "guitar"),
+    ("soup", "salad"), ("door", "window"), ("mother", "grandmother"), ("father", "grandfather"), ("forest", "desert"),
+    ("rain", "snow"), ("book", "letter"),
 )  # fmt: skip
 """Both of a pair take «a», so that nothing but the word changes."""
 _BEGINNINGS = ("Luckily", "Perhaps", "Maybe", "Of course", "In fact")
