@@ -37,7 +37,7 @@ _CONTRACTIONS = {
     "youll": "you will", "theyll": "they will",
 }  # fmt: skip
 """Without apostrophes, as `english.plain` writes them. «its» and «well» are words of their own, so they stay."""
-_SMALL = frozenset(
+SMALL_WORDS = frozenset(
     "the and or but so if in on at to of for with by from as that this it he she they we you i his her their our my your is "
     "are was were be been am do does did has have had will would can could not no there then when who which what because very "
     "really him them us me just too also please".split()
@@ -171,7 +171,7 @@ def _worsens(text: str, goal: str) -> str:
 
 def _loses(said: Sequence[str], wanted: Sequence[str]) -> str:
     """What of the goal's content the text loses, spells wrongly or repeats. A word may be lost to another one only."""
-    counts, content = (Counter(_stem(word) for word in words if word not in _SMALL) for words in (said, wanted))
+    counts, content = (Counter(_stem(word) for word in words if word not in SMALL_WORDS) for words in (said, wanted))
     lost, added = content - counts, counts - content
     for word, other in itertools.product(lost, added):
         if difflib.SequenceMatcher(None, word, other).ratio() >= _MISSPELT:

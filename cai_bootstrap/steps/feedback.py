@@ -26,6 +26,7 @@ _PAIRS = (
 _BEGINNINGS = ("Luckily", "Perhaps", "Maybe", "Of course", "In fact")
 """Words that any statement may begin with, whatever its tense."""
 _COLOURS = frozenset("red green blue yellow black white brown grey pink purple golden".split())
+_NO_COLOUR_AFTER = frozenset("is are was were be and or an in of turned turns painted looks looked not".split())
 _AUXILIARY = re.compile(r"\b(?:is|are|was|were|can|will)\b")
 _SUBJECT = re.compile(
     r"(?:(?:The|My|Your|Our|His|Her|Their|This|That|These|Those|Some) (?:[a-z]+ ){1,2}|(?:It|He|She|We|They|You|There) )"
@@ -121,15 +122,20 @@ def _negate(sentence: str, rng: random.Random) -> Flawed | None:
 
 def _leave_out(sentence: str, rng: random.Random) -> Flawed | None:
     words = sentence.split()
-    for i, word in enumerate(words[:-1]):
-        follows = words[i + 1]
-        if word == "very" and words[i - 1] not in ("a", "an"):
+    for i, word in enumerate(words[1:-1], start=1):
+        before, follows = words[i - 1].lower(), words[i + 1]
+        if word == "very" and before not in ("a", "an", "not"):
             request = "leave out the word very"
-        elif word in _COLOURS and follows[0] not in "aeiou" and follows.isalpha() and follows not in ("and", "or"):
+        elif (
+            word in _COLOURS
+            and follows.strip(".,").isalpha()
+            and before not in _NO_COLOUR_AFTER
+            and follows not in ("and", "or")
+        ):
             request = "leave out the colour"
-            if words[i - 1] not in ("a", "the", "my", "his", "her", "our", "their", "your"):
-                continue
         else:
+            continue
+        if before == "a" and follows[0] in "aeiou":  # it would have to be «an»
             continue
         return _ask(rng, "leave_out", request, sentence, revised=" ".join(words[:i] + words[i + 1 :]), gone=(word,))
     return None

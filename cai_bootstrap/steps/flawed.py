@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from cai_bootstrap.evals import english
-from cai_bootstrap.evals.improvements import FILLERS, applied
+from cai_bootstrap.evals.improvements import FILLERS, SMALL_WORDS, applied
 
 MISSPELT = {
     "again": "agian", "always": "allways", "animal": "animel", "answer": "anser", "autumn": "autum", "because": "becuase",
@@ -30,6 +30,8 @@ _WRONG_PAIRS = re.compile(
 )
 """«a u…» and «an h…» may be right («a useful tool», «an hour»)."""
 _OPEN_ENDS = frozenset("a an the and or but of to with in on at for from by my your his her our their is are was were".split())
+_NO_VERB_AFTER = frozenset("a an the my your his her our their this that of in on at with from for by no very".split())
+_SUBJECTS = frozenset("i you we they to not do does did will would can could".split())
 _FILLED = re.compile(rf"\b(?:{'|'.join(map(re.escape, FILLERS))})\b")
 
 
@@ -79,7 +81,7 @@ def is_sound(sentence: str) -> bool:
         return False
     said = sentence[:-1].lower().replace("’", "'").replace(",", "").split()
     names = [word for word in words[1:] if word[0].isupper() and word not in ("I", "I'm", "I'll", "I've")]
-    content = [word for word in english.words(sentence) if len(word) > 3]
+    content = [word for word in english.words(sentence) if word not in SMALL_WORDS]
     return (
         len(names) <= 2
         and not any(word[1:].lower() != word[1:] for word in words)
@@ -90,10 +92,21 @@ def is_sound(sentence: str) -> bool:
         and not _WRONG_PAIRS.search(sentence.lower())
         and not re.search(r"\bi\b", sentence)
         and not _FILLED.search(" ".join(said))
-        and english.has_verb(sentence)
+        and _has_verb(said)
         and not english.is_refusal(sentence)
         and not english.is_about_the_task(sentence)
     )
+
+
+def _has_verb(said: list[str]) -> bool:
+    """Whether a word looks like a verb where one may stand: «the warm sun» and «of help» have none."""
+    for i, word in enumerate(said):
+        before = said[i - 1] if i else ""
+        if word == "like" and before not in _SUBJECTS:  # «a face like the moon»
+            continue
+        if word != "please" and before not in _NO_VERB_AFTER and english.has_verb(word):
+            return True
+    return False
 
 
 def decapitalised(sentence: str) -> str:
