@@ -172,11 +172,11 @@ def _worsens(text: str, goal: str) -> str:
 def _loses(said: Sequence[str], wanted: Sequence[str]) -> str:
     """What of the goal's content the text loses, spells wrongly or repeats. A word may be lost to another one only."""
     counts, content = (Counter(_stem(word) for word in words if word not in SMALL_WORDS) for words in (said, wanted))
-    lost, added = content - counts, counts - content
+    lost, added, num_new = content - counts, counts - content, (Counter(said) - Counter(wanted)).total()
     for word, other in itertools.product(lost, added):
         if difflib.SequenceMatcher(None, word, other).ratio() >= _MISSPELT:
             return f"says {other} for {word}"
-    if lost.total() > min((1 - _MIN_KEPT) * content.total(), added.total()):
+    if lost.total() > min((1 - _MIN_KEPT) * content.total(), num_new):
         return f"does not keep {next(iter(lost))}"
     return next((f"repeats {stem}" for stem in content if counts[stem] > content[stem]), "")
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from cai_bootstrap.evals import english
-from cai_bootstrap.steps.flawed import Flawed, capitalised, decapitalised
+from cai_bootstrap.steps.flawed import STARTS, Flawed, capitalised, decapitalised
 
 _ORDERS = frozenset(
     "bring call carry clean close come cook cut draw feed fetch fill find give go help hold hurry keep leave let listen "
@@ -20,9 +20,17 @@ _PAIRS = (
     ("kitchen", "cellar"), ("garden", "yard"), ("mountain", "hill"), ("doctor", "nurse"), ("teacher", "farmer"),
     ("chair", "sofa"), ("hat", "scarf"), ("monday", "wednesday"), ("saturday", "thursday"), ("piano", "guitar"),
     ("soup", "salad"), ("door", "window"), ("mother", "grandmother"), ("father", "grandfather"), ("forest", "desert"),
-    ("rain", "snow"), ("book", "letter"),
+    ("rain", "snow"), ("book", "letter"), ("clock", "mirror"), ("cousin", "neighbour"), ("gate", "door"),
+    ("computer", "phone"), ("hut", "tent"), ("coat", "jacket"), ("village", "town"), ("cliff", "beach"), ("farmer", "baker"),
+    ("nuts", "seeds"), ("supper", "lunch"), ("wall", "fence"), ("pond", "lake"), ("letter", "postcard"), ("road", "path"),
+    ("museum", "theatre"), ("lamp", "candle"), ("table", "bench"), ("cup", "bowl"), ("train", "tram"), ("flowers", "books"),
+    ("school", "church"), ("kitten", "puppy"), ("bathroom", "bedroom"), ("tower", "cave"), ("scarf", "sweater"),
+    ("winter", "spring"), ("thunder", "lightning"), ("sofa", "bed"), ("tunnel", "cellar"), ("cheese", "fish"),
+    ("week", "month"), ("cake", "bread"), ("story", "song"), ("market", "station"), ("ship", "raft"), ("tea", "juice"),
+    ("cow", "goat"), ("hill", "mountain"), ("shoes", "socks"), ("bag", "box"), ("mug", "glass"), ("pen", "pencil"),
+    ("milk", "water"), ("rabbit", "hedgehog"), ("tree", "bush"), ("sheep", "goats"),
 )  # fmt: skip
-"""Both of a pair take «a», so that nothing but the word changes."""
+"""Both of a pair take «a», and both are one or many, so that nothing but the word changes."""
 _BEGINNINGS = ("Luckily", "Perhaps", "Maybe", "Of course", "In fact")
 """Words that any statement may begin with, whatever its tense."""
 _COLOURS = frozenset("red green blue yellow black white brown grey pink purple golden".split())
@@ -43,7 +51,7 @@ def _ask(rng: random.Random, family: str, request: str, draft: str, **what: obje
 
 def _is_statement(sentence: str) -> bool:
     """Whether it ends in a full stop and is no order."""
-    return sentence.endswith(".") and sentence.split()[0].lower() not in _ORDERS
+    return sentence.endswith(".") and sentence.split()[0].lower() not in _ORDERS | {"please", "let"}
 
 
 def _please(sentence: str, rng: random.Random) -> Flawed | None:
@@ -80,7 +88,9 @@ def _capitals(sentence: str, rng: random.Random) -> Flawed | None:
 
 
 def _begin(sentence: str, rng: random.Random) -> Flawed | None:
-    if not _is_statement(sentence) or "," in sentence:
+    first = sentence.split()[0]
+    # Of another first word nobody knows whether it is a name, which keeps its capital («Rose», «Snow»).
+    if not _is_statement(sentence) or "," in sentence or not (first.lower() in STARTS or first == "I"):
         return None
     words = rng.choice(_BEGINNINGS)
     if words.split()[0].lower() in english.plain(sentence).split():

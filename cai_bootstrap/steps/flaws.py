@@ -15,13 +15,13 @@ from cai_bootstrap.evals import english
 from cai_bootstrap.steps.feedback import EDITS
 from cai_bootstrap.steps.flawed import MISSPELT, Flawed, capitalised, decapitalised
 
-_MIN_SPELT = 5
-"""Letters of a word that is misspelt at random: shorter ones turn into other words («cart», «cat»)."""
+_MIN_SPELT = {"missing_letter": 6, "swapped_letters": 5, "extra_letter": 5}
+"""Letters of a word that is misspelt at random: shorter ones turn into other words («clock», «lock»)."""
 _REAL_WORDS = frozenset(
-    "angel angle bead beast beats bride brad bred cheat cloth cold college costal dairy desert dessert diary diner dinner "
-    "fiend filed fist form from ghosts god hopping later latter loose lose moth mouths organ pant planned plant plat plane "
-    "quiet quite scare sacred scared sigh sing sings slap spat spit sprig stain stair stare star steam super supper tapping "
-    "tired tried trail trial unite untied untie winner worse wore".split()
+    "angel angle bead beast beats brad bred bride cheat cloth cold college costal dairy desert dessert diary diner dinner "
+    "fiend filed fist form from ghosts god hopping kitting later latter loose lose moth mouths organ pant piked plane "
+    "planned plant plat quiet quite sacred scare scared sigh sing sings slap spat spit sprig stain stair star stare steam "
+    "super supper tapping tired trail trial tried unite untie untied winner wore worse".split()
 )
 """What a slip may make that is a word itself."""
 _VERBS = {
@@ -60,7 +60,7 @@ _HELPFUL = (
     'Improve this answer to the question "{0}": "{1}"',
     'Give a better answer to "{0}" than this: "{1}"',
 )
-_MAX_SCRAMBLED = 9
+_MAX_SCRAMBLED = 8
 """Longer sentences have several right orders, or none that a reader finds."""
 
 Flaw = Callable[[str, random.Random], Flawed | None]
@@ -92,9 +92,10 @@ def _slip(word: str, how: str, rng: random.Random) -> str:
 def _misspell(how: str) -> Flaw:
     def flaw(sentence: str, rng: random.Random) -> Flawed | None:
         words = re.findall(r"[A-Za-z]+", sentence)
-        usable = [word for word in words if word.islower() and len(word) >= _MIN_SPELT and words.count(word) == 1]
+        size = _MIN_SPELT.get(how, 0)
+        usable = [word for word in words if word.islower() and len(word) >= size and words.count(word) == 1]
         if how == "common_misspelling":
-            usable = [word for word in words if word in MISSPELT and words.count(word) == 1]
+            usable = [word for word in usable if word in MISSPELT]
         if not usable:
             return None
         word = rng.choice(usable)
