@@ -28,15 +28,17 @@ _MISSPELT = 0.72
 
 _THE = "the"
 _OWNERS = frozenset("my your his her our their".split())
-_CONTRACTIONS = {
-    "im": "i am", "youre": "you are", "hes": "he is", "shes": "she is", "were": "were", "theyre": "they are", "ive": "i have",
-    "youve": "you have", "weve": "we have", "theyve": "they have", "isnt": "is not", "arent": "are not", "wasnt": "was not",
-    "werent": "were not", "dont": "do not", "doesnt": "does not", "didnt": "did not", "cant": "can not", "cannot": "can not",
-    "couldnt": "could not", "wont": "will not", "wouldnt": "would not", "hasnt": "has not", "havent": "have not",
-    "shouldnt": "should not", "mustnt": "must not", "thats": "that is", "theres": "there is", "itll": "it will",
-    "youll": "you will", "theyll": "they will",
-}  # fmt: skip
-"""Without apostrophes, as `english.plain` writes them. «its» and «well» are words of their own, so they stay."""
+_NEGATED = {"cant": "can not", "cannot": "can not", "wont": "will not", "shant": "shall not"} | {
+    f"{word}nt": f"{word} not" for word in "is are was were do does did has have had could would should must need".split()
+}
+"""Contractions without apostrophes, as `english.plain` writes them."""
+_SHORT = (
+    (re.compile(r"\b(it|he|she|that|there|what|where|who|here)['’]s\b", re.IGNORECASE), r"\1 is"),
+    (re.compile(r"(?<=\w)['’]re\b"), " are"),
+    (re.compile(r"(?<=\w)['’]ll\b"), " will"),
+    (re.compile(r"(?<=\w)['’]ve\b"), " have"),
+    (re.compile(r"\bI['’]m\b"), "I am"),
+)
 SMALL_WORDS = frozenset(
     "the and or but so if in on at to of for with by from as that this it he she they we you i his her their our my your is "
     "are was were be been am do does did has have had will would can could not no there then when who which what because very "
@@ -194,8 +196,10 @@ def _strays(said: Sequence[str], wanted: Sequence[str], had: Sequence[str]) -> s
 
 
 def _tokens(text: str) -> list[str]:
-    """Words in lower case, contractions in full, one word for all articles and one for all owners («my», «her»)."""
-    words = itertools.chain.from_iterable(_CONTRACTIONS.get(word, word).split() for word in english.plain(text).split())
+    """Words in lower case, contractions in full, one word for all articles and owners («my», «her»)."""
+    for short, long in _SHORT:
+        text = short.sub(long, text)
+    words = itertools.chain.from_iterable(_NEGATED.get(word, word).split() for word in english.plain(text).split())
     return [_THE if word in english.ARTICLES or word in _OWNERS else word for word in words]
 
 
