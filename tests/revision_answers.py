@@ -375,3 +375,194 @@ READ_BY_HAND = [
     ),
 ]
 """Each draft stands in one item of the suite."""
+
+READ_LATER = [
+    (
+        "The tarin to the coast leaves at noon.",
+        ["The train to the coast leaves at noon", "The train to the coast leaves at noon!"],
+        ["The train leaves at noon.", "The tarin to the coast leaves at twelve.", "The train to the cost leaves at noon."],
+    ),
+    (
+        "She keeps her jewls in a small box.",
+        ["She keeps her jewels in a small box."],
+        ["She keeps her jewells in a small box.", "She has a small box.", "She keeps her jewels."],
+    ),
+    (
+        "Every Wednsday we go to the pool.",
+        ["Every Wednesday we go to the pool.", "We go to the pool every Wednesday."],
+        ["Every Wensday we go to the pool.", "Every day we go to the pool."],
+    ),
+    (
+        "The monnkey swings from branch to branch.",
+        ["The monkey swings from branch to branch."],
+        ["The monkey swings.", "The money swings from branch to branch."],
+    ),
+    (
+        "They waited untill the rain stopped.",
+        ["They waited until the rain stopped.", "They waited till the rain stopped."],
+        ["They waited until.", "They waited untl the rain stopped."],
+    ),
+    (
+        "You was right about the weather.",
+        ["You were right about the weather."],
+        ["You right about the weather.", "You was wrong about the weather.", "You were wrong about the weather."],
+    ),
+    (
+        "These shoes is too small for me.",
+        ["These shoes are too small for me."],
+        ["This shoes is too small for me.", "These shoes too small for me.", "The shoes fit me."],
+    ),
+    (
+        "When I was small, I am afraid of the dark.",
+        ["When I was small, I was afraid of the dark.", "I was afraid of the dark when I was small."],
+        ["When I am small, I am afraid of the dark.", "I was small.", "When I was small, I was afraid of the."],
+    ),
+    (
+        "They built their house of of stone.",
+        ["They built their house of stone.", "They built their house out of stone."],
+        ["They built their house.", "They built their house of of wood."],
+    ),
+    (
+        "You can can stay with us tonight.",
+        ["You can stay with us tonight.", "You may stay with us tonight."],
+        ["You can can stay."],
+    ),
+    (
+        "There is fly in my soup.",
+        ["There is a fly in my soup.", "There's a fly in my soup."],
+        ["There is fly in soup.", "There is a hair in my soup.", "A fly is."],
+    ),
+    (
+        "My shoes under the bed.",
+        ["My shoes are under the bed.", "My shoes were under the bed."],
+        ["My shoes under my bed.", "My shoes."],
+    ),
+    (
+        "I am good drawing horses.",
+        ["I am good at drawing horses.", "I'm good at drawing horses."],
+        ["I am drawing horses.", "I am good horses."],
+    ),
+    (
+        "A pear of gloves lay on the bench.",
+        ["A pair of gloves lay on the bench."],
+        ["A pear lay on the bench.", "A par of gloves lay on the bench."],
+    ),
+    (
+        "After autumn comes spring.",
+        ["After autumn comes winter.", "Winter comes after autumn."],
+        ["After autumn comes summer.", "After winter comes spring."],
+    ),
+    (
+        "Penguins can fly.",
+        ["Penguins cannot fly.", "Penguins can't fly."],
+        ["Penguins can swim.", "Penguins can fly high.", "No penguin can fly."],
+    ),
+    (
+        "Carrots grow on trees.",
+        ["Carrots grow in the ground.", "Carrots grow under the ground."],
+        ["Carrots grow.", "Carrots grow on bushes."],
+    ),
+    (
+        "It is cold in the cellar and it is cold there.",
+        ["It is cold in the cellar.", "It's cold in the cellar."],
+        ["It is cold in the cellar and it is cold.", "It is cold.", "It is cold there."],
+    ),
+    (
+        "The stars are bright tonight, tonight the stars are bright.",
+        ["The stars are bright tonight."],
+        ["The stars are bright tonight, tonight.", "The stars are bright."],
+    ),
+    (
+        "So, er, anyway, the bus stops here.",
+        ["The bus stops here."],
+        ["Anyway, the bus stops here.", "So the bus stops, er, here."],
+    ),
+    (
+        "Um, could you, like, close the window?",
+        ["Could you close the window?", "Could you please close the window?", "Can you close the window?"],
+        ["Um, could you close the window?", "Could you open the window?"],
+    ),
+    (
+        "we the train for waited.",
+        ["We waited for the train."],
+        ["We the train waited for.", "We waited.", "the train waited for we."],
+    ),
+    (
+        "sheep the grass eat green.",
+        ["The sheep eat green grass.", "Sheep eat the green grass.", "The sheep eat the green grass."],
+        ["The grass eat green sheep.", "sheep eat the grass green the."],
+    ),
+    (
+        "like children ice cream most.",
+        ["Most children like ice cream.", "Children like ice cream most."],
+        ["Like most children ice cream.", "Children like cream."],
+    ),
+    ("Horses potato like potato carrots.", ["Horses like carrots."], ["Horses like potato carrots.", "Horses like potatoes."]),
+    (
+        "There are many people who like music.",
+        ["Many people like music.", "A lot of people like music.", "Lots of people like music."],
+        ["There are many people.", "Music is nice."],
+    ),
+    (
+        "What I want to say to you is that dinner is ready.",
+        ["Dinner is ready.", "The dinner is ready."],
+        ["I want to say that dinner is ready.", "What I want to say is dinner."],
+    ),
+    ("He made the decision to sell his car.", ["He decided to sell his car."], ["He made the decision.", "He sold."]),
+    (
+        "It is on the shelf, wait, no, it is in the drawer.",
+        ["It is in the drawer.", "It's in the drawer."],
+        ["It is on the shelf.", "It is in the drawer, no, on the shelf."],
+    ),
+    (
+        "He can play the guitar.",
+        ["Can he play the guitar?", "Does he play the guitar?"],
+        ["He can play the guitar?", "Can he play?"],
+    ),
+    ("It is time to go.", ["Is it time to go?"], ["It is time to go?", "Is it late?"]),
+    ("Shut the window.", ["Please shut the window.", "Shut the window please."], ["Shut the window!", "Please."]),
+    ("He is at home.", ["He was at home.", "He had been at home."], ["He is home.", "He will be at home.", "He was."]),
+    (
+        "We moved to a bigger flat.",
+        ["We will move to a bigger flat.", "We'll move to a bigger flat."],
+        ["We move to a bigger flat.", "We will move."],
+    ),
+    ("Nobody was hurt.", ["Luckily, nobody was hurt.", "Luckily nobody was hurt."], ["Nobody was hurt, luckily.", "Luckily."]),
+    (
+        "This box is heavy.",
+        ["This box is not heavy.", "This box isn't heavy."],
+        ["This box is light.", "This box is very heavy."],
+    ),
+    (
+        "The child was playing outside.",
+        ["The children were playing outside.", "Three children were playing outside.", "The children played outside."],
+        ["The child and the dog were playing.", "The childs were playing outside."],
+    ),
+    (
+        "This tree is very old.",
+        ["All the trees are very old.", "All the trees here are very old."],
+        ["These tree is very old.", "Trees are old."],
+    ),
+    (
+        "He ate seven pancakes.",
+        ["He ate pancakes.", "He ate some pancakes.", "He ate many pancakes."],
+        ["He ate eight pancakes.", "He ate."],
+    ),
+    (
+        "They bought a painting.",
+        ["They bought a painting in Paris.", "In Paris, they bought a painting."],
+        ["They went to Paris.", "Paris is nice. They bought it."],
+    ),
+    (
+        "A hare is a very fast runner.",
+        ["A hare is a very quick runner.", "A hare is a very speedy runner."],
+        ["A hare is a very slow runner.", "A hare runs fast."],
+    ),
+    (
+        "The winner had a happy face.",
+        ["The winner had a glad face.", "The winner had a joyful face.", "The winner had a cheerful face."],
+        ["The winner had a sad face.", "The winner was happy."],
+    ),
+]
+"""Written when the verifiers stood, by the same hand but without a look at the goals. Of 173 answers 12 were misjudged at
+first, 10 of them right ones; goals and rules were then mended. One is still: «You stay can with us» passes for a sentence."""

@@ -79,7 +79,7 @@ def test_only_one_thing_is_wrong() -> None:
         ("feedback", "negate", "We can see the sea.", None, "We cannot see the sea."),
         ("feedback", "person", "He has a new job.", None, "She has a new job."),
         ("feedback", "leave_out", "My red coat is wet.", None, "My coat is wet."),
-        ("feedback", "capitals", "The shop is open.", None, "THE SHOP IS OPEN."),
+        ("feedback", "all_capitals", "The shop is open.", None, "THE SHOP IS OPEN."),
         ("feedback", "exclamation", "The train is here.", None, "The train is here!"),
         ("feedback", "swap", "On Monday we play chess.", None, "On Wednesday we play chess."),
     ],

@@ -21,7 +21,7 @@ from cai_bootstrap.resources import resource
 SUITE_SHA256 = {
     "explicit": "16d6506554f8997e2ff2aa9ec548ae1e01d47db327c4476d2180e8b0998de20d",
     "implicit": "0389a3c63858f0ca335f9fedc783e1c6e3fc71e033751a4526c80dcad17f44c8",
-    "revision": "9c882cb5f9a82473267ebd15d57b524f1e390be3f6c0dd14fdcaececbd6d7d2d",
+    "revision": "ac6ef731608b45e948c038a7463aa1a6aa2cb4a51a93db64fb06aa5b8d42ba74",
     "constitutional": "0e3efa38c07ebc90128cb92ccde70dc4a2b5c4ca251e66eeef6c59909a124755",
 }
 """SHA-256 of each suite's file, by its name. A suite is frozen: a changed file is refused."""

@@ -84,7 +84,7 @@ def _exclamation(sentence: str, rng: random.Random) -> Flawed | None:
 def _capitals(sentence: str, rng: random.Random) -> Flawed | None:
     revised = sentence.upper()
     request = rng.choice(("write it in capital letters", "put it in capital letters", "use only capital letters"))
-    return _ask(rng, "capitals", request, sentence, revised=revised, exact=(revised[:-1],))
+    return _ask(rng, "all_capitals", request, sentence, revised=revised, exact=(revised[:-1],))
 
 
 def _begin(sentence: str, rng: random.Random) -> Flawed | None:
@@ -166,7 +166,7 @@ EDITS: dict[str, Edit] = {
     "please": _please,
     "swap": _swap,
     "exclamation": _exclamation,
-    "capitals": _capitals,
+    "all_capitals": _capitals,
     "begin": _begin,
     "question": _question,
     "negate": _negate,
