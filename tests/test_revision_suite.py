@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter, defaultdict
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
-from revision_answers import READ_BY_HAND, READ_LATER
 
 from cai_bootstrap.evals.english import plain, words
 from cai_bootstrap.evals.tasks import SPLITS, SUITE_SHA256, load_suite, score, verify
@@ -18,6 +19,10 @@ from cai_bootstrap.steps.flaws import FLAWS
 
 DEV, TEST = (load_suite("revision", split) for split in ("dev", "test"))
 ITEMS = sorted(DEV + TEST, key=lambda item: item.id)
+ANSWERS = [
+    json.loads(line)
+    for line in (Path(__file__).parent.parent / "data" / "calibration" / "revisions.jsonl").read_text("utf-8").splitlines()
+]
 KINDS = ("fix", "clearer", "helpful", "feedback")
 MISREVISIONS = [
     "",
@@ -112,7 +117,7 @@ def test_length_does_not_tell_a_right_revision() -> None:
             assert verify(item, " ".join(goal.split()[: len(goal.split()) // 2]))
 
 
-@pytest.mark.parametrize(("draft", "right", "wrong"), READ_BY_HAND + READ_LATER)
+@pytest.mark.parametrize(("draft", "right", "wrong"), [(row["draft"], row["right"], row["wrong"]) for row in ANSWERS])
 def test_answers_written_by_hand(draft: str, right: list[str], wrong: list[str]) -> None:
     (item,) = (item for item in ITEMS if draft_of(item) == draft)
     assert {answer: reason for answer in right if (reason := verify(item, answer))} == {}
@@ -121,8 +126,8 @@ def test_answers_written_by_hand(draft: str, right: list[str], wrong: list[str])
 
 def test_enough_items_of_all_kinds_have_answers_written_by_hand() -> None:
     kinds = {draft_of(item): item.kind for item in ITEMS}
-    assert len({draft for draft, _, _ in READ_BY_HAND + READ_LATER}) >= 100
-    assert {kinds[draft] for draft, _, _ in READ_BY_HAND} == set(KINDS)
+    assert len({row["draft"] for row in ANSWERS}) == len(ANSWERS) >= 100
+    assert {kinds[row["draft"]] for row in ANSWERS} == set(KINDS)
 
 
 def test_no_item_is_a_duplicate_of_another_suite_or_item() -> None:
