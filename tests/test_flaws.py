@@ -168,6 +168,10 @@ def test_every_seed_sentence_is_sound() -> None:
         "I don't like the smell of paint.",
         "Anna's horse jumped over the fence, and we cheered.",
         "An hour is longer than a minute.",
+        "When it rains, we stay at home.",
+        "The glass is on the table.",
+        "The fish are in two big bowls.",
+        "Both her sons speak good French.",
     ],
 )
 def test_sound_sentences(sentence: str) -> None:
@@ -199,12 +203,25 @@ def test_sound_sentences(sentence: str) -> None:
         "I do not know what dogs eat.",
         "Write a sentence about a dog.",
         "The dog is asleep..",
+        "Why is the cat on the roof.",
+        "The cat is on the roof?",
+        "The dogs barks at the man.",
+        "My brother play with a ball.",
+        "There are three chair in the room.",
+        "We waited for a hour in the rain.",
         "Peter and Paul and Mary and John sing well.",
         "The dog and the cat and the cow and the horse and the hen and the duck all sleep now.",
     ],
 )
 def test_unsound_sentences(sentence: str) -> None:
     assert not is_sound(sentence)
+
+
+def test_a_word_that_is_not_known_is_not_sound() -> None:
+    known = {"the", "dog", "is", "asleep", "in", "sun", "likes"}
+    assert is_sound("The dog is asleep in the sun.", known)
+    assert is_sound("Near the dog Peter is asleep.", known | {"near"})
+    assert not is_sound("The dog is aslep in the sun.", known)
 
 
 def test_every_flawed_draft_of_a_fix_with_a_visible_flaw_is_unsound() -> None:

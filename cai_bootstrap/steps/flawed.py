@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from cai_bootstrap.evals import english
@@ -22,14 +23,31 @@ MISSPELT = {
 }  # fmt: skip
 """Common misspellings. Those of the held-out suite are not among them (tested)."""
 
+OTHER_NUMBER = {
+    "is": "are", "has": "have", "was": "were", "are": "is", "have": "has", "were": "was", "goes": "go", "plays": "play",
+    "likes": "like", "lives": "live", "works": "work", "makes": "make", "runs": "run", "sings": "sing", "eats": "eat",
+    "drinks": "drink", "sleeps": "sleep", "reads": "read", "writes": "write", "wants": "want", "needs": "need",
+    "comes": "come", "takes": "take", "gives": "give", "sells": "sell", "buys": "buy", "grows": "grow", "keeps": "keep",
+    "helps": "help", "loves": "love", "walks": "walk", "waits": "wait", "sits": "sit", "knows": "know", "speaks": "speak",
+}  # fmt: skip
+"""Forms of verbs with the other number."""
+
 _MIN_WORDS, _MAX_WORDS = 4, 16
 _SHAPE = re.compile(r"[A-Z][A-Za-z'’]*(?:,? [A-Za-z][A-Za-z'’]*)+[.!?]")
 _WRONG_PAIRS = re.compile(
     r"\b(?:(?:he|she|it) (?:are|were|have|do|don't|am|go|like|live|want|need|make)|(?:we|they|you) (?:is|was|has|does|am|goes)"
-    r"|i (?:is|are|were|has|does|goes)|a [aeio]\w+|an [bcdfgjklmnpqrstvwxyz]\w+|(?:the|a|an) (?:a|an|the|is|are|was|and))\b"
+    r"|i (?:is|are|were|has|does|goes)|a [aeio]\w+|a (?:hour|honest)|an [bcdfgjklmnpqrstvwxyz]\w+"
+    r"|(?:the|a|an) (?:a|an|the|is|are|was|and))\b"
 )
 """«a u…» and «an h…» may be right («a useful tool», «an hour»)."""
 _OPEN_ENDS = frozenset("a an the and or but of to with in on at for from by my your his her our their is are was were".split())
+_VERBS = frozenset("speak speaks spoke ate fed drank rang ring rings swing swings taste tastes".split())
+"""Verbs that `english.has_verb` does not know."""
+_OWNED = frozenset("the my your his her our their this that".split())
+_SEVERAL = frozenset("two three four five six seven eight nine ten many few several both these those".split())
+_MANY = frozenset("children men women people feet teeth mice geese sheep fish deer police hundred thousand million".split())
+_BEFORE_HOURS = frozenset("at after before by until past about".split())
+_ASKING = english.QUESTION_WORDS | english.QUESTION_AUXILIARIES
 _NO_VERB_AFTER = frozenset("a an the my your his her our their this that of in on at with from for by no very".split())
 _SUBJECTS = frozenset("i you we they to not do does did will would can could".split())
 _FILLED = re.compile(rf"\b(?:{'|'.join(map(re.escape, FILLERS))})\b")
@@ -70,11 +88,13 @@ class Flawed:
         )
 
 
-def is_sound(sentence: str) -> bool:
+def is_sound(sentence: str, known: Collection[str] | None = None) -> bool:
     """Whether a sentence that a model wrote may stand as the right one. Strict: what is in doubt is not sound.
 
-    One sentence of 4 to 16 plain words with a capital at its start, one mark at its end and something like a verb; no word
-    twice in a row, no content word twice, no filler, refusal or common mistake.
+    One sentence of 4 to 16 plain words with a capital at its start, the right mark at its end and something like a verb; no
+    word twice in a row, no content word twice, no filler, refusal or common mistake. Rules cannot tell a rare word from one
+    spelt wrongly: where `known` is given, every word but names must be in it, in lower case. Words that come in two or more of
+    many sentences will do.
     """
     words = sentence.split()
     if not _MIN_WORDS <= len(words) <= _MAX_WORDS or not _SHAPE.fullmatch(sentence):
@@ -91,11 +111,32 @@ def is_sound(sentence: str) -> bool:
         and not set(said) & set(MISSPELT.values())
         and not _WRONG_PAIRS.search(sentence.lower())
         and not re.search(r"\bi\b", sentence)
+        and not _disagrees(said)
+        and (sentence.endswith("?") == (said[0] in _ASKING) or said[0] in ("when", "what"))
+        and (known is None or all(word in known for word in said if word.capitalize() not in names))
         and not _FILLED.search(" ".join(said))
         and _has_verb(said)
         and not english.is_refusal(sentence)
         and not english.is_about_the_task(sentence)
     )
+
+
+def _disagrees(said: list[str]) -> bool:
+    """Whether a number does not fit: «the dogs barks», «my brother play», «three chair»."""
+    for i, word in enumerate(said):
+        counted = said[i + 1 : i + 4] if word in _SEVERAL and said[i - 1] not in _BEFORE_HOURS else []
+        if counted and not any(other.endswith("s") or other in _MANY for other in counted):
+            return True
+    if said[0] not in _OWNED or said[1] in ("fish", "sheep", "deer", "police"):  # these are one or many
+        return False
+    subject, verb = said[1], said[2]
+    if subject in _MANY or (subject.endswith("s") and not subject.endswith(("ss", "us", "is"))):
+        return verb.endswith("s") and not verb.endswith("ss") and _is_verb(verb)
+    return any(verb == many and one.endswith("s") for one, many in OTHER_NUMBER.items())
+
+
+def _is_verb(word: str) -> bool:
+    return word in _VERBS or english.has_verb(word)
 
 
 def _has_verb(said: list[str]) -> bool:
@@ -104,7 +145,7 @@ def _has_verb(said: list[str]) -> bool:
         before = said[i - 1] if i else ""
         if word == "like" and before not in _SUBJECTS:  # «a face like the moon»
             continue
-        if word != "please" and before not in _NO_VERB_AFTER and english.has_verb(word):
+        if word != "please" and before not in _NO_VERB_AFTER and _is_verb(word):
             return True
     return False
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from cai_bootstrap.evals import english
 from cai_bootstrap.steps.feedback import EDITS
-from cai_bootstrap.steps.flawed import MISSPELT, Flawed, capitalised, decapitalised
+from cai_bootstrap.steps.flawed import MISSPELT, OTHER_NUMBER, Flawed, capitalised, decapitalised
 
 _MIN_SPELT = {"missing_letter": 6, "swapped_letters": 5, "extra_letter": 5}
 """Letters of a word that is misspelt at random: shorter ones turn into other words («clock», «lock»)."""
@@ -24,14 +24,6 @@ _REAL_WORDS = frozenset(
     "super supper tapping tired trail trial tried unite untie untied winner wore worse".split()
 )
 """What a slip may make that is a word itself."""
-_VERBS = {
-    "is": "are", "has": "have", "was": "were", "are": "is", "have": "has", "were": "was", "goes": "go", "plays": "play",
-    "likes": "like", "lives": "live", "works": "work", "makes": "make", "runs": "run", "sings": "sing", "eats": "eat",
-    "drinks": "drink", "sleeps": "sleep", "reads": "read", "writes": "write", "wants": "want", "needs": "need",
-    "comes": "come", "takes": "take", "gives": "give", "sells": "sell", "buys": "buy", "grows": "grow", "keeps": "keep",
-    "helps": "help", "loves": "love", "walks": "walk", "waits": "wait", "sits": "sit", "knows": "know", "speaks": "speak",
-}  # fmt: skip
-"""Forms of verbs with the other number."""
 _MANY = frozenset("we they you".split())
 _ONE = frozenset("he she it".split())
 _EITHER = frozenset("fish sheep deer people family team police".split())
@@ -115,15 +107,15 @@ def _agreement(sentence: str, rng: random.Random) -> Flawed | None:
         before = words[i - 1].lower()
         one = before in _ONE or (i == 2 and words[0].lower() in ("the", "my", "her", "his", "our") and not before.endswith("s"))
         many = before in _MANY
-        if before in _EITHER or word not in _VERBS or "if" in sentence.lower().split():
+        if before in _EITHER or word not in OTHER_NUMBER or "if" in sentence.lower().split():
             continue
         if (one and word.endswith("s")) or (many and not word.endswith("s")):
             usable.append(i)
     if not usable:
         return None
     i = rng.choice(usable)
-    draft = " ".join([*words[:i], _VERBS[words[i]], *words[i + 1 :]])
-    return _ask(rng, "fix", "agreement", "grammar", draft, sentence, gone=(f"{words[i - 1]} {_VERBS[words[i]]}",))
+    draft = " ".join([*words[:i], OTHER_NUMBER[words[i]], *words[i + 1 :]])
+    return _ask(rng, "fix", "agreement", "grammar", draft, sentence, gone=(f"{words[i - 1]} {OTHER_NUMBER[words[i]]}",))
 
 
 def _doubled_word(sentence: str, rng: random.Random) -> Flawed | None:
