@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cai_bootstrap.config import InstructionsConfig, SamplingConfig
@@ -11,14 +13,16 @@ from cai_bootstrap.evals.phrasings import parse
 from cai_bootstrap.evals.tasks import KINDS, SPLITS, SUITE_KINDS, SUITE_SHA256, load_suite
 from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.duplicates import DuplicateIndex
+from cai_bootstrap.steps.flawed import is_sound
 from cai_bootstrap.steps.prompts import malformed
 
-SEEDS = {name: load_seeds(name) for name in ("explicit", "implicit", "generation", "evaluation", "constitutional")}
+SEEDS = {name: load_seeds(name) for name in ("explicit", "implicit", "generation", "evaluation", "revision", "constitutional")}
 KINDS_OF = {
     "explicit": set(KINDS),
     "implicit": {"question", "statement", "opener"},
     "generation": {"write_question", "write_fact", "write_request", "write_instruction", "write_example"},
     "evaluation": set(SUITE_KINDS["evaluation"]),
+    "revision": {"fix", "clearer", "helpful", "feedback"},
     "constitutional": set(SUITE_KINDS["constitutional"]),
 }
 NUM_SHOTS = {"constitutional": 18}
@@ -111,3 +115,31 @@ def test_generation_seeds_are_understood_and_their_worked_examples_are_right() -
         assert 10 <= sum(text in ours for text, _ in examples) <= 13
         openings = [answer.split()[0] for _, answer in examples if answer.endswith("?")]
         assert len(set(openings)) == len(openings) >= 5
+
+
+def test_the_revision_pool_is_sound_and_disjoint_from_the_suites() -> None:
+    seeds = SEEDS["revision"]
+    assert len(seeds["sentences"]) >= 60
+    assert len(seeds["questions"]) >= 40
+    heldout = DuplicateIndex(0.7)
+    for name in SUITE_SHA256:
+        for item in (item for split in SPLITS for item in load_suite(name, split)):
+            heldout.add([item.instruction, *re.findall(r'"([^"]*)"', item.instruction), *item.arguments.get("goals", [])])
+    drafts = [text for told in instructions("revision") + shots("revision") for text in re.findall(r'"([^"]*)"', told)]
+    pool = [*seeds["sentences"], *(text for pair in seeds["questions"] for text in pair), *drafts]
+    assert [(text, found) for text in pool if (found := heldout.find(text))] == []
+    assert [sentence for sentence in seeds["sentences"] if not is_sound(sentence)] == []
+    assert all(question.endswith("?") and answer.endswith(".") for question, answer in seeds["questions"])
+    assert len({text for pair in seeds["questions"] for text in pair}) == 2 * len(seeds["questions"])
+    assert len(set(seeds["sentences"])) == len(seeds["sentences"])
+
+
+def test_revision_seeds_quote_a_draft_in_one_line() -> None:
+    for kind, forms in SEEDS["revision"]["instructions"].items():
+        for text in (text for texts in forms.values() for text in texts):
+            assert text.isascii()
+            assert text == " ".join(text.split())
+            assert text.count('"') == (4 if kind == "helpful" else 2), text
+            assert text.endswith('"')
+    for question, answer in (shot for examples in SEEDS["revision"]["shots"].values() for shot in examples):
+        assert re.findall(r'"([^"]*)"', question)[-1] != answer

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cai_bootstrap.evals import english, labels, refusals
 from cai_bootstrap.evals.forms import form
+from cai_bootstrap.evals.improvements import applied, revised
 
 _LINKS = frozenset(
     "is are was were be i it its this that these those and but because for from of in on at to with which who as by my "
@@ -48,6 +49,22 @@ def any_of(
     if rest[:1] == ["or"] and any(rest[1 : 1 + len(rival)] == rival for rival in map(english.words, rivals)):
         return f"leaves it open after {phrase}"
     return ""
+
+
+def helps(
+    answer: str,
+    instruction: str,
+    *,
+    question: str,
+    draft: str,
+    accepted: Sequence[str],
+    rivals: Sequence[str] = (),
+    max_sentences: int = 1,
+) -> str:
+    """As `any_of` for the question that `draft` dodges: an answer that begins with the draft is no better one."""
+    if english.plain(answer).startswith(english.plain(draft)) or english.plain(answer).startswith(english.plain(instruction)):
+        return "unchanged"
+    return any_of(answer, question, accepted=accepted, rivals=rivals, max_sentences=max_sentences)
 
 
 def number(answer: str, instruction: str, *, value: float) -> str:
@@ -228,6 +245,7 @@ VERIFIERS: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
         any_of,
+        helps,
         number,
         completion,
         sentence_with,
@@ -237,6 +255,8 @@ VERIFIERS: dict[str, Callable[..., str]] = {
         member_of,
         reply,
         refuses,
+        revised,
+        applied,
         form,
         labels.label,
         labels.rating,

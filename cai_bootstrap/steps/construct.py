@@ -38,7 +38,7 @@ def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str]) -> 
         raise StepFailed(f"kind {unknown[0]!r} of judgement is not known: write one of {', '.join(judgements.KINDS)}")
     rng = random.Random(work.seed)
     rows = {row["prompt_id"]: row for row in kept.iter_rows()}
-    answers = [Answer(*(row[name] for name in Answer._fields[:5])) for row in rows.values()]
+    answers = [Answer.of(row) for row in rows.values()]
     cases = dict(_cases(answers, Sources(rows=answers, zero_shot={}, run_on={}, refusals=refusals), rng))
     even = set(judgements.even_lengths(list(cases.values()), rng))
     left = [(prompt_id, case) for prompt_id, case in cases.items() if case in even]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cai_bootstrap import templates
 from cai_bootstrap.evals import english
@@ -27,6 +27,12 @@ class Answer(NamedTuple):
     score: float
     wrong: tuple[tuple[str, str], ...] = ()
     """(text, what is wrong with it), where the task was constructed."""
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Answer:
+        """A kept or constructed row as an answer."""
+        wrong = tuple((text, reason) for text, reason in row.get("wrong", ()))
+        return cls(row["prompt_id"], row["kind"], row["instruction"], row["text"], row["score"], wrong)
 
 
 class Written(NamedTuple):

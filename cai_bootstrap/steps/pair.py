@@ -141,9 +141,7 @@ def _new_pairs(
 ) -> Iterator[PreferencePair]:
     """A pair for each kept answer, in order; drops those that are said too often or have no other text to reject."""
     rng = random.Random(work.seed)
-    answers = [
-        Answer(*(row[name] for name in Answer._fields[:5]), tuple(map(tuple, row.get("wrong", ())))) for row in kept.iter_rows()
-    ]
+    answers = list(map(Answer.of, kept.iter_rows()))
     sources = Sources(
         rows=answers,
         zero_shot=_written(rejected, "zero_shot.jsonl"),

@@ -1,0 +1,176 @@
+"""Feedback that can be applied to a sentence by rule, surely and in one way. What is in doubt is left alone."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+
+from cai_bootstrap.evals import english
+from cai_bootstrap.steps.flawed import STARTS, Flawed, capitalised, decapitalised
+
+_ORDERS = frozenset(
+    "bring call carry clean close come cook cut draw feed fetch fill find give go help hold hurry keep leave let listen "
+    "look make move open pass pick play pour pull push put read ring say send shut sing sit speak stand start stay stop "
+    "take tell throw turn wait wake walk wash watch wear wipe write".split()
+)
+_PAIRS = (
+    ("dog", "horse"), ("horse", "donkey"), ("bird", "bee"), ("mouse", "rabbit"), ("car", "van"), ("boat", "ship"),
+    ("coffee", "milk"), ("bread", "cheese"), ("morning", "night"), ("spring", "winter"), ("red", "black"),
+    ("kitchen", "cellar"), ("garden", "yard"), ("mountain", "hill"), ("doctor", "nurse"), ("teacher", "farmer"),
+    ("chair", "sofa"), ("hat", "scarf"), ("monday", "wednesday"), ("saturday", "thursday"), ("piano", "guitar"),
+    ("soup", "salad"), ("door", "window"), ("mother", "grandmother"), ("father", "grandfather"), ("forest", "desert"),
+    ("rain", "snow"), ("book", "letter"), ("clock", "mirror"), ("cousin", "neighbour"), ("gate", "door"),
+    ("computer", "phone"), ("hut", "tent"), ("coat", "jacket"), ("village", "town"), ("cliff", "beach"), ("farmer", "baker"),
+    ("nuts", "seeds"), ("supper", "lunch"), ("wall", "fence"), ("pond", "lake"), ("letter", "postcard"), ("road", "path"),
+    ("museum", "theatre"), ("lamp", "candle"), ("table", "bench"), ("cup", "bowl"), ("train", "tram"), ("flowers", "books"),
+    ("school", "church"), ("kitten", "puppy"), ("bathroom", "bedroom"), ("tower", "cave"), ("scarf", "sweater"),
+    ("winter", "spring"), ("thunder", "lightning"), ("sofa", "bed"), ("tunnel", "cellar"), ("cheese", "fish"),
+    ("week", "month"), ("cake", "bread"), ("story", "song"), ("market", "station"), ("ship", "raft"), ("tea", "juice"),
+    ("cow", "goat"), ("hill", "mountain"), ("shoes", "socks"), ("bag", "box"), ("mug", "glass"), ("pen", "pencil"),
+    ("milk", "water"), ("rabbit", "hedgehog"), ("tree", "bush"), ("sheep", "goats"),
+)  # fmt: skip
+"""Both of a pair take «a», and both are one or many, so that nothing but the word changes."""
+_BEGINNINGS = ("Luckily", "Perhaps", "Maybe", "Of course", "In fact")
+"""Words that any statement may begin with, whatever its tense."""
+_COLOURS = frozenset("red green blue yellow black white brown grey pink purple golden".split())
+_NO_COLOUR_AFTER = frozenset("is are was were be and or an in of turned turns painted looks looked not".split())
+_AUXILIARY = re.compile(r"\b(?:is|are|was|were|can|will)\b")
+_SUBJECT = re.compile(
+    r"(?:(?:The|My|Your|Our|His|Her|Their|This|That|These|Those|Some) (?:[a-z]+ ){1,2}|(?:It|He|She|We|They|You|There) )"
+)
+_FRAMES = ('{0}: "{1}"', 'Revise this and {2}: "{1}"', 'Apply the feedback and {2}: "{1}"', 'Change this and {2}: "{1}"')
+
+Edit = Callable[[str, random.Random], Flawed | None]
+
+
+def _ask(rng: random.Random, family: str, request: str, draft: str, **what: object) -> Flawed:
+    instruction = rng.choice(_FRAMES).format(capitalised(request), draft, request)
+    return Flawed(kind="feedback", family=family, instruction=instruction, draft=draft, request=request, **what)  # type: ignore[arg-type]
+
+
+def _is_statement(sentence: str) -> bool:
+    """Whether it ends in a full stop and is no order."""
+    return sentence.endswith(".") and sentence.split()[0].lower() not in _ORDERS | {"please", "let"}
+
+
+def _please(sentence: str, rng: random.Random) -> Flawed | None:
+    if sentence.split()[0].lower() not in _ORDERS or not sentence.endswith(".") or "please" in sentence.lower():
+        return None
+    request = rng.choice(("add please", "add the word please", "say please", "put a please in it"))
+    revised, other = f"Please {decapitalised(sentence)}", f"{sentence[:-1]}, please."
+    return _ask(rng, "please", request, sentence, revised=revised, others=(other,))
+
+
+def _swap(sentence: str, rng: random.Random) -> Flawed | None:
+    said = english.plain(sentence).split()
+    found = [pair for pair in _PAIRS if said.count(pair[0]) == 1 and pair[1] not in said]
+    if not found:
+        return None
+    old, new = rng.choice(found)
+    revised = re.sub(rf"\b({old}|{old.capitalize()})\b", lambda hit: new.capitalize() if hit[0][0].isupper() else new, sentence)
+    old, new = (old.capitalize(), new.capitalize()) if old.endswith("day") else (old, new)
+    frames = ("say {1} instead of {0}", "put {1} in place of {0}", "write {1}, not {0}", "replace {0} with {1}")
+    return _ask(rng, "swap", rng.choice(frames).format(old, new), sentence, revised=revised, gone=(old,))
+
+
+def _exclamation(sentence: str, rng: random.Random) -> Flawed | None:
+    if not sentence.endswith("."):
+        return None
+    request = rng.choice(("end with an exclamation mark", "add an exclamation mark", "put an exclamation mark at the end"))
+    return _ask(rng, "exclamation", request, sentence, revised=f"{sentence[:-1]}!", ends="!")
+
+
+def _capitals(sentence: str, rng: random.Random) -> Flawed | None:
+    revised = sentence.upper()
+    request = rng.choice(("write it in capital letters", "put it in capital letters", "use only capital letters"))
+    return _ask(rng, "all_capitals", request, sentence, revised=revised, exact=(revised[:-1],))
+
+
+def _begin(sentence: str, rng: random.Random) -> Flawed | None:
+    first = sentence.split()[0]
+    # Of another first word nobody knows whether it is a name, which keeps its capital («Rose», «Snow»).
+    if not _is_statement(sentence) or "," in sentence or not (first.lower() in STARTS or first == "I"):
+        return None
+    words = rng.choice(_BEGINNINGS)
+    if words.split()[0].lower() in english.plain(sentence).split():
+        return None
+    request = rng.choice(("begin with {}", "start with {}", "put {} at the front")).format(words)
+    comma = "," if words in ("Luckily", "Of course", "In fact") else ""
+    return _ask(rng, "begin", request, sentence, revised=f"{words}{comma} {decapitalised(sentence)}", begins=words)
+
+
+def _auxiliary(sentence: str) -> tuple[str, str, str] | None:
+    """Subject, auxiliary and rest of a statement that surely has this order."""
+    subject, hits = _SUBJECT.match(sentence), list(_AUXILIARY.finditer(sentence))
+    if not _is_statement(sentence) or not subject or len(hits) != 1 or hits[0].start() != subject.end():
+        return None
+    rest = sentence[hits[0].end() + 1 :]
+    said = set(english.plain(rest).split())
+    return None if said & {"not", "never", "no"} or "," in sentence else (subject[0].strip(), hits[0][0], rest)
+
+
+def _question(sentence: str, rng: random.Random) -> Flawed | None:
+    parts = _auxiliary(sentence)
+    if parts is None:
+        return None
+    subject, auxiliary, rest = parts
+    request = rng.choice(("make it a question", "turn it into a question", "ask it as a question"))
+    revised = f"{auxiliary.capitalize()} {decapitalised(subject)} {rest[:-1]}?"
+    return _ask(rng, "question", request, sentence, revised=revised, ends="?")
+
+
+def _negate(sentence: str, rng: random.Random) -> Flawed | None:
+    parts = _auxiliary(sentence)
+    if parts is None or set(english.plain(parts[2]).split()) & {"some", "always", "still", "already", "also"}:
+        return None
+    subject, auxiliary, rest = parts
+    negated = "cannot" if auxiliary == "can" else f"{auxiliary} not"
+    request = rng.choice(("put the word not into it", "make it negative", "say that it is not so"))
+    return _ask(rng, "negate", request, sentence, revised=f"{subject} {negated} {rest}")
+
+
+def _leave_out(sentence: str, rng: random.Random) -> Flawed | None:
+    words = sentence.split()
+    for i, word in enumerate(words[1:-1], start=1):
+        before, follows = words[i - 1].lower(), words[i + 1]
+        if word == "very" and before not in ("a", "an", "not"):
+            request = "leave out the word very"
+        elif (
+            word in _COLOURS
+            and follows.strip(".,").isalpha()
+            and before not in _NO_COLOUR_AFTER
+            and follows not in ("and", "or")
+        ):
+            request = "leave out the colour"
+        else:
+            continue
+        if before == "a" and follows[0] in "aeiou":  # it would have to be «an»
+            continue
+        return _ask(rng, "leave_out", request, sentence, revised=" ".join(words[:i] + words[i + 1 :]), gone=(word,))
+    return None
+
+
+def _person(sentence: str, rng: random.Random) -> Flawed | None:
+    first, said = sentence.split()[0], set(english.plain(sentence).split()[1:])
+    if first not in ("He", "She") or said & set("he she his her him hers himself herself".split()):
+        return None
+    new = "She" if first == "He" else "He"
+    frames = ("say {1} instead of {0}", "say it about a {2}, not a {3}")
+    kinds = ("woman", "man") if new == "She" else ("man", "woman")
+    request = rng.choice(frames).format(first.lower(), new.lower(), *kinds)
+    return _ask(rng, "person", request, sentence, revised=new + sentence[len(first) :], gone=(first.lower(),))
+
+
+EDITS: dict[str, Edit] = {
+    "please": _please,
+    "swap": _swap,
+    "exclamation": _exclamation,
+    "all_capitals": _capitals,
+    "begin": _begin,
+    "question": _question,
+    "negate": _negate,
+    "leave_out": _leave_out,
+    "person": _person,
+}
+"""For each family an edit that returns None where the sentence does not surely take it."""
