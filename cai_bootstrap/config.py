@@ -161,6 +161,21 @@ class SelectionConfig:
 
 
 @dataclass(kw_only=True)
+class ConstructionConfig:
+    """Tasks with known answers that are made out of kept answers."""
+
+    kind_shares: dict[str, float]
+    num_per_answer: int = 1
+    """Tasks of different kinds that one kept answer may give."""
+
+    def __post_init__(self) -> None:
+        shares = self.kind_shares
+        fits = bool(shares) and min(shares.values()) > 0 and abs(sum(shares.values()) - 1) < 1e-6
+        _require(fits, "construction.kind_shares", shares, "positive shares that add up to 1")
+        _require(self.num_per_answer >= 1, "construction.num_per_answer", self.num_per_answer, "1 or more")
+
+
+@dataclass(kw_only=True)
 class PairsConfig:
     """Preference pairs: the mix of rejected kinds, and limits."""
 
@@ -215,6 +230,8 @@ class StageConfig:
     instructions: InstructionsConfig
     responses: ResponsesConfig
     selection: SelectionConfig
+    construction: ConstructionConfig | None = None
+    """Only of stages whose tasks are constructed."""
     pairs: PairsConfig
     gate: GateConfig
 

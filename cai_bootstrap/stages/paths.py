@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.runner import bind
 
 Step = Callable[..., Artifact]
+_QUOTED = re.compile(r'"([^"]* [^"]* [^"]*)"')
+"""A draft, an answer or a question inside an instruction; single words and pairs of them stand everywhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,14 @@ def few_shot_pairs(making: Making) -> Artifact:
         inputs={"instructions": instructions, "candidates": candidates, "verdicts": verdicts},
     )
     if stage.construct is not None:
-        kept = run("constructed", stage.construct, heavy=False, settings=c["construction"], inputs={"kept": kept})
+        kept = run(
+            "constructed",
+            stage.construct,
+            heavy=False,
+            settings=c["construction"],
+            inputs={"kept": kept},
+            values={"refusals": seeds["refusals"]},
+        )
     rejected = run(
         "rejected",
         stage.write_rejected,
@@ -112,8 +122,10 @@ def few_shot_pairs(making: Making) -> Artifact:
 
 @functools.cache
 def heldout() -> list[str]:
-    """The instructions of every held-out suite, in both splits: what no stage may train on."""
-    return [item.instruction for name in tasks.SUITE_SHA256 for split in tasks.SPLITS for item in tasks.load_suite(name, split)]
+    """The instructions of every held-out suite, in both splits, and what they quote: what no stage may train on."""
+    suites = [tasks.load_suite(name, split) for name in tasks.SUITE_SHA256 for split in tasks.SPLITS]
+    told = [item.instruction for suite in suites for item in suite]
+    return [*told, *(text for instruction in told for text in _QUOTED.findall(instruction))]
 
 
 def _instructions_of(pairs: Artifact | None) -> list[str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
-from cai_bootstrap.steps import judgements
+from cai_bootstrap.steps import flaws, judgements
+from cai_bootstrap.steps.flawed import Flawed, is_sound
 from cai_bootstrap.steps.judgements import Case
-from cai_bootstrap.steps.kinds import asks_for
+from cai_bootstrap.steps.kinds import asks_for, body
+from cai_bootstrap.steps.misrevisions import negatives
 from cai_bootstrap.steps.negatives import NEGATIVES, Answer, Sources
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
@@ -24,6 +27,11 @@ _FEW_WORDS = 4
 """Shorter answers that break off leave nothing."""
 
 
+_NO_MARKS = str.maketrans("", "", '.,!?;:"')
+_REVISION_KINDS = (*flaws.FLAWS, "helpful")
+_NUM_FAMILIES_TRIED = 6
+
+
 @step(version=1)
 def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str]) -> None:
     """`records.jsonl`: judge questions on the kept answers and on corruptions of them, with the right and the wrong label.
@@ -33,9 +41,7 @@ def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str]) -> 
     corruption as shorter. Raises StepFailed for a kind of question that is not known.
     """
     shares: dict[str, float] = work.settings["kind_shares"]
-    unknown = [kind for kind in shares if kind not in judgements.KINDS]
-    if unknown:
-        raise StepFailed(f"kind {unknown[0]!r} of judgement is not known: write one of {', '.join(judgements.KINDS)}")
+    _refuse_unknown(shares, judgements.KINDS)
     rng = random.Random(work.seed)
     rows = {row["prompt_id"]: row for row in kept.iter_rows()}
     answers = [Answer.of(row) for row in rows.values()]
@@ -47,6 +53,78 @@ def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str]) -> 
         work.drop([{**rows[prompt_id], "step": "constructed", "reason": reason}])
     work.drop([])
     work.write_rows("records.jsonl", _judgements(left, rows, shares, rng))
+
+
+@step(version=1)
+def construct_revisions(work: Work, *, kept: Artifact, refusals: list[str]) -> None:
+    """`records.jsonl`: drafts with a known flaw to revise; the kept answer is the right revision.
+
+    Sentences get a flaw or a piece of feedback, `num_per_answer` of different kinds each; a question's answer gives a draft
+    that dodges it, to be rejected by a refusal among others. Only sentences that rules find sound are used, of words that come twice at least among the kept answers. Raises
+    StepFailed for a kind of revision that is not known.
+    """
+    _refuse_unknown(work.settings["kind_shares"], _REVISION_KINDS)
+    rng = random.Random(work.seed)
+    used = Counter(word for row in kept.iter_rows() for word in set(_spelt(row["text"])) | set(_spelt(row["instruction"])))
+    known = {word for word, count in used.items() if count > 1}
+    work.drop([])
+    work.write_rows("records.jsonl", _revisions(work, kept, known, refusals, rng))
+
+
+def _revisions(
+    work: Work, kept: Artifact, known: Collection[str], refusals: Sequence[str], rng: random.Random
+) -> Iterator[dict[str, Any]]:
+    shares: dict[str, float] = work.settings["kind_shares"]
+    given = dict.fromkeys(shares, 0)
+    for row in kept.iter_rows():
+        if not is_sound(row["text"], known):
+            work.drop([{**row, "step": "constructed", "reason": "not surely a sound sentence"}])
+            continue
+        made: list[Flawed] = []
+        for kind in sorted(shares, key=lambda kind: given[kind] / shares[kind]):  # what is furthest behind its share first
+            found = _flaw(kind, row, rng)
+            if found is not None and len(made) < work.settings["num_per_answer"]:
+                made.append(found)
+        if not made:
+            work.drop([{**row, "step": "constructed", "reason": "no flaw fits"}])
+        for task in made:
+            wrong = negatives(task, rng)
+            if task.kind == "helpful":
+                wrong.append((rng.choice(refusals), "refusal"))
+            if not wrong:
+                continue
+            given[task.kind] += 1
+            yield {
+                **row,
+                "prompt_id": f"{row['prompt_id']}-{task.kind}",
+                "kind": task.kind,
+                "instruction": task.instruction,
+                "text": task.revised,
+                "wrong": [[text, f"{task.family}, {reason}"] for text, reason in wrong],
+            }
+
+
+def _flaw(kind: str, row: dict[str, Any], rng: random.Random) -> Flawed | None:
+    """A task of that kind on a kept answer, None where it lends itself to none."""
+    if kind == "helpful":
+        question = body(row["kind"], row["instruction"])
+        return flaws.dodge(question, row["text"], rng) if question.endswith("?") else None
+    families = sorted(flaws.FLAWS[kind])
+    for family in rng.sample(families, min(len(families), _NUM_FAMILIES_TRIED)):
+        made = flaws.flawed(kind, family, row["text"], rng)
+        if made is not None:
+            return made
+    return None
+
+
+def _spelt(text: str) -> list[str]:
+    return text.lower().replace("’", "'").translate(_NO_MARKS).split()
+
+
+def _refuse_unknown(shares: Collection[str], known: Sequence[str]) -> None:
+    unknown = [kind for kind in shares if kind not in known]
+    if unknown:
+        raise StepFailed(f"stage.construction.kind_shares names {unknown[0]!r}: write one of {', '.join(known)}")
 
 
 def _cases(answers: Sequence[Answer], sources: Sources, rng: random.Random) -> Iterator[tuple[str, Case]]:
