@@ -60,8 +60,8 @@ def construct_revisions(work: Work, *, kept: Artifact, refusals: list[str]) -> N
     """`records.jsonl`: drafts with a known flaw to revise; the kept answer is the right revision.
 
     Sentences get a flaw or a piece of feedback, `num_per_answer` of different kinds each; a question's answer gives a draft
-    that dodges it, to be rejected by a refusal among others. Only sentences that rules find sound are used, of words that come twice at least among the kept answers. Raises
-    StepFailed for a kind of revision that is not known.
+    that dodges it, to be rejected by a refusal among others. Only sentences that rules find sound are used, of words that
+    come twice at least among the kept answers. Raises StepFailed for a kind of revision that is not known.
     """
     _refuse_unknown(work.settings["kind_shares"], _REVISION_KINDS)
     rng = random.Random(work.seed)

@@ -1,0 +1,129 @@
+"""Tasks whose right answers are known: every judgement and revision that is made of kept answers is what it says."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_path import given
+
+from cai_bootstrap.errors import StepFailed
+from cai_bootstrap.evals.baselines import quoted
+from cai_bootstrap.stages.stage import load_seeds
+from cai_bootstrap.steps.construct import construct_judgements, construct_revisions
+from cai_bootstrap.steps.negatives import NEGATIVES, Answer, Sources
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Run
+
+SEEDS = load_seeds("explicit")
+SENTENCES = load_seeds("revision")["sentences"]
+JUDGEMENTS = {"correct": 0.25, "helpful": 0.2, "principle": 0.15, "rate": 0.15, "compare": 0.25}
+REVISIONS = {"fix": 0.4, "clearer": 0.25, "feedback": 0.2, "helpful": 0.15}
+
+
+def row(number: int, kind: str, instruction: str, text: str) -> dict[str, Any]:
+    return {"prompt_id": f"p{number}", "kind": kind, "instruction": instruction, "text": text, "score": 1.0, "seed": number}
+
+
+def kept_rows() -> list[dict[str, Any]]:
+    """The committed worked examples and sentences as if a model had written them, each sentence twice so that its words are."""
+    shots = [shot for examples in SEEDS["shots"].values() for shot in examples]
+    answers = [row(n, "answer", question, answer) for n, (question, answer) in enumerate(shots) if question.endswith("?")]
+    written = [row(100 + n, "generate", f"Write sentence {n}.", text) for n, text in enumerate(SENTENCES * 2)]
+    return answers + written
+
+
+def constructed(root: Path, function: Any, shares: dict[str, float], *, num_per_answer: int = 1) -> Artifact:
+    with Run(root, "r") as run:
+        kept = given(run, "kept", records__jsonl=kept_rows())
+        return run.step(
+            "evaluation",
+            "constructed",
+            function,
+            settings={"kind_shares": shares, "num_per_answer": num_per_answer},
+            inputs={"kept": kept},
+            values={"refusals": SEEDS["refusals"]},
+            seed=1,
+        )
+
+
+def test_judgements_come_in_balanced_groups_and_differ_in_the_label_alone(tmp_path: Path) -> None:
+    artifact = constructed(tmp_path, construct_judgements, JUDGEMENTS)
+    rows = artifact.rows()
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for each in rows:
+        groups.setdefault(each["prompt_id"].rpartition("-")[0], []).append(each)
+    assert len(rows) > 100
+    for members in groups.values():
+        first, second = members
+        assert first["kind"] == second["kind"]
+        assert first["text"].split()[0] != second["text"].split()[0]
+        assert first["text"].split()[1:] == second["text"].split()[1:]
+    for each in rows:
+        ((wrong, reason),) = each["wrong"]
+        assert wrong.split()[0] != each["text"].split()[0]
+        assert wrong.split()[1:] == each["text"].split()[1:]
+        assert reason.endswith("the other label")
+        assert quoted(each["instruction"]) is not None
+    counts = Counter(each["kind"] for each in rows)
+    assert all(abs(counts[kind] / len(rows) - share) < 0.1 for kind, share in JUDGEMENTS.items())
+    labels = Counter(each["text"].split()[0] for each in rows)
+    assert labels["A."] == labels["B."]
+    assert labels["Yes."] == labels["No."]
+
+
+def test_the_length_of_an_answer_does_not_tell_which_one_is_good(tmp_path: Path) -> None:
+    artifact = constructed(tmp_path, construct_judgements, {"compare": 1.0})
+    longer = 0
+    for each in artifact.iter_rows():
+        answers = quoted(each["instruction"]).answers
+        right, wrong = answers if each["text"].startswith("A.") else answers[::-1]
+        longer += (len(right) > len(wrong)) - (len(right) < len(wrong))
+    assert longer == 0
+
+
+def test_revisions_are_right_and_what_is_rejected_is_not(tmp_path: Path) -> None:
+    artifact = constructed(tmp_path, construct_revisions, REVISIONS, num_per_answer=3)
+    rows = artifact.rows()
+    assert {each["kind"] for each in rows} >= {"fix", "clearer", "feedback"}
+    assert len(rows) > 150
+    per_answer = Counter(each["prompt_id"].rpartition("-")[0] for each in rows)
+    assert max(per_answer.values()) == 3
+    for each in rows:
+        assert each["wrong"]
+        assert all(text != each["text"] for text, _ in each["wrong"])
+        draft = each["instruction"].split('"')[-2]
+        assert draft != each["text"]
+
+
+def test_what_is_not_surely_sound_is_dropped_and_counted(tmp_path: Path) -> None:
+    rows = [row(1, "generate", "Write a sentence.", "The dog barks the"), *kept_rows()]
+    with Run(tmp_path, "r") as run:
+        kept = given(run, "kept", records__jsonl=rows)
+        artifact = run.step(
+            "revision",
+            "constructed",
+            construct_revisions,
+            settings={"kind_shares": REVISIONS, "num_per_answer": 1},
+            inputs={"kept": kept},
+            values={"refusals": SEEDS["refusals"]},
+            seed=1,
+        )
+    assert "p1" not in {each["prompt_id"].rpartition("-")[0] for each in artifact.iter_rows()}
+    dropped = {each["prompt_id"]: each["reason"] for each in artifact.iter_rows("dropped.jsonl")}
+    assert dropped["p1"] == "not surely a sound sentence"
+
+
+@pytest.mark.parametrize("function", [construct_judgements, construct_revisions])
+def test_a_kind_that_is_not_known_is_refused(tmp_path: Path, function: Any) -> None:
+    with pytest.raises(StepFailed, match="'praise'"):
+        constructed(tmp_path, function, {"praise": 1.0})
+
+
+def test_a_constructed_answer_brings_its_own_wrong_texts() -> None:
+    answer = Answer.of({**row(1, "fix", 'Fix the spelling: "Teh cat."', "The cat."), "wrong": [["Teh cat.", "unchanged"]]})
+    sources = Sources(rows=[answer], zero_shot={}, run_on={}, refusals=[])
+    assert NEGATIVES["wrong"](answer, sources, random.Random(1)) == (" Teh cat.", True, "constructed: unchanged")
