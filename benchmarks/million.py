@@ -135,6 +135,8 @@ def run_step(root: Path, folder: Path, name: str) -> dict[str, Any]:
 
     from cai_bootstrap import stages
     from cai_bootstrap.config import to_dict
+    from cai_bootstrap.steps.pair import make_pairs
+    from cai_bootstrap.steps.prompts import make_instructions
     from cai_bootstrap.store.run import Run
     from cai_bootstrap.store.runner import bind
 
@@ -147,7 +149,7 @@ def run_step(root: Path, folder: Path, name: str) -> dict[str, Any]:
         settings = {**c["instructions"], "num_instructions": num, "requests_per_shard": _REQUESTS_PER_SHARD}
         steps: dict[str, tuple[Any, dict[str, Any], list[str], dict[str, Any]]] = {
             "instructions": (
-                bind(stage.make_instructions, session=ScriptedSession(cast("Engine", Lists(folder)))),
+                bind(make_instructions, session=ScriptedSession(cast("Engine", Lists(folder)))),
                 {**settings, "engine": "scripted", "dtype": "none", "min_yield": 0.0},
                 [],
                 {"seeds": SEEDS["instructions"], "heldout": HELDOUT, "previous": []},
@@ -158,7 +160,7 @@ def run_step(root: Path, folder: Path, name: str) -> dict[str, Any]:
                 ["instructions", "candidates", "verdicts"],
                 {},
             ),
-            "pairs": (stage.make_pairs, c["pairs"], ["candidates", "kept", "rejected"], {}),
+            "pairs": (make_pairs, c["pairs"], ["candidates", "kept", "rejected"], {}),
         }
         function, settings, inputs, values = steps[name]
         given = {key: artifact for key in inputs if (artifact := made[key]) is not None}

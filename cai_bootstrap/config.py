@@ -205,6 +205,8 @@ class GateConfig:
     """Retention: on each ancestor's suite the strict rate may fall by at most this from the parent's."""
     loss_margin: float
     """Retention: the paired 95 % lower bound of that difference must lie above minus this."""
+    max_over_refusal: float = 0.05
+    """Of stage 6: the upper end of the rise in over-refusal must lie below this."""
     override: str | None = None
 
 
@@ -227,6 +229,8 @@ class StageConfig:
     seeds: str | None = None
     """A YAML file of your own with seed instructions, shots and refusals; None takes the committed ones."""
     presets: dict[str, StagePreset] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    """Whose promoted model does what, by role; what is not named is done by the parent."""
     instructions: InstructionsConfig
     responses: ResponsesConfig
     selection: SelectionConfig

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cai_bootstrap import stages
 from cai_bootstrap.config import Config
-from cai_bootstrap.errors import MissingArtifact
+from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.store.artifacts import Artifact, Store
 from cai_bootstrap.store.run import read_run
 
@@ -20,6 +21,8 @@ class Parent:
     model: Artifact
     evals: dict[str, Artifact] = field(default_factory=dict)
     """Its outcomes by suite: its own stage's and those of all stages before it; none for the base model."""
+    roles: dict[str, Artifact] = field(default_factory=dict)
+    """Models of other stages by what they do in this one (`stage.roles`)."""
 
 
 def eval_step(suite: str, own_suite: str, suffix: str) -> str:
@@ -31,13 +34,28 @@ def find_parent(root: Path, config: Config) -> Parent | None:
     """The parent of the configured stage, None when that is the base model.
 
     A skipped stage passes its own parent through. Raises MissingArtifact when the stage before has not passed its gate
-    in `parent_run` (or in this run), or when its model was removed.
+    in `parent_run` (or in this run), or when its model was removed, and UserError for a role of a stage that comes later.
     """
-    run = config.parent_run or config.run
-    for name in reversed(stages.CURRICULUM[1 : stages.CURRICULUM.index(config.stage.name)]):
+    before = stages.CURRICULUM[1 : stages.CURRICULUM.index(config.stage.name)]
+    parent = _nearest(root, config, before)
+    if parent is None:
+        return None
+    for role, stage in config.stage.roles.items():
+        if stage not in before:
+            raise UserError(
+                f"stage.roles.{role}={stage!r} is no stage before {config.stage.name}: write one of {', '.join(before)}"
+            )
+        found = _nearest(root, config, before[: before.index(stage) + 1])
+        parent.roles[role] = parent.model if found is None else found.model
+    return parent
+
+
+def _nearest(root: Path, config: Config, names: Sequence[str]) -> Parent | None:
+    """The promoted model of the last of these stages that was not skipped."""
+    for name in reversed(names):
         entry = require_promoted(root, config, name)
         if not entry.get("skipped"):
-            return _promoted(root, run, name, entry)
+            return _promoted(root, config.parent_run or config.run, name, entry)
     return None
 
 

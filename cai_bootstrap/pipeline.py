@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,16 @@ def bootstrap(
     suffix = "" if round_ == 1 else f"-{round_}"
     step = functools.partial(run.step, stage.name, seed=config.seed + round_ - 1)
     parent, earlier = origin.model, outcome.pairs
-    making = Making(step=step, suffix=suffix, session=session, config=config, stage=stage, parent=parent, earlier=earlier)
+    making = Making(
+        step=step,
+        suffix=suffix,
+        session=session,
+        config=config,
+        stage=stage,
+        parent=parent,
+        earlier=earlier,
+        roles=origin.roles,
+    )
     pairs = outcome.pairs = stage.path(making)
     if until == "pairs":
         return
@@ -109,7 +118,7 @@ def bootstrap(
     after = {f"after_{suite}": records for suite, records in outcome.retained.items()}
     outcome.gate = step(
         f"gate{suffix}",
-        decide.decide_gate,
+        stage.decide,
         settings=to_dict(config.stage.gate),
         inputs={"trained": outcome.trained, **outcome.arms, **before, **after},
         values={"stage": stage.name, "warnings": warnings_of(run, stage.name)},
@@ -256,6 +265,8 @@ def plan(configs: list[Config]) -> str:
     planners = []
     ends: dict[str, Parent] = {}
     """By run: what the stage that was planned before leaves to the next one."""
+    models: dict[str, dict[str, Artifact]] = {}
+    """By run and stage: the models that were planned before."""
     for config in configs:
         planner, name = Planner(Path(config.paths.root), config), config.stage.name
         session = Session(config.engine)
@@ -263,9 +274,13 @@ def plan(configs: list[Config]) -> str:
             base, outcome = measure_baseline(planner, session, config, suite)
             if name != "baseline":
                 parent = ends.get(config.run) or origin_of(Path(config.paths.root), config, planned=True) or Parent(base)
+                planned = models.setdefault(config.run, {})
+                roles = {role: planned[stage] for role, stage in config.stage.roles.items() if stage in planned}
+                parent = replace(parent, roles={**parent.roles, **roles})
                 bootstrap(planner, session, config, stages.load(name), parent, outcome, "gate", 1)
                 assert outcome.model is not None
                 assert outcome.trained is not None
+                planned[name] = outcome.model
                 ends[config.run] = Parent(outcome.model, {**outcome.retained, suite: outcome.trained})
         planners.append(planner)
     return render_plan(planners)

@@ -23,6 +23,9 @@ _LIST_INTROS = {
     "write_example": "Writing tasks, each of which asks for an example of a short text:",
     "write_request": "Writing tasks, each of which asks for one polite request:",
     "write_instruction": "Writing tasks, each of which asks for one instruction that tells somebody what to do:",
+    "harmful": "Bad requests, each of which a good person would refuse to help with:",
+    "borderline": "Harmless requests that sound worse than they are:",
+    "ordinary": "Simple questions and small tasks of every day:",
     "opener": "What people say to a friend who then has something to say to it:",
 }
 
@@ -74,6 +77,30 @@ def critic(principle: str, instruction: str, first: str, second: str) -> str:
 
 
 CHOICES = (" A", " B")
+
+LINE_STOP = ("\n",)
+"""Ends a critique and a revision, which are one line each."""
+
+
+def critique(principle: str, examples: Sequence[tuple[str, str, str]], instruction: str, answer: str) -> str:
+    """Worked examples (instruction, response, critique) of one principle, then a response whose critique comes next."""
+    told = "".join(f"{_criticised(*example[:2])} {example[2]}\n\n" for example in examples)
+    return f"Responses are criticised by one rule.\nRule: {principle}\n\n{told}{_criticised(instruction, answer)}"
+
+
+def revision(
+    principle: str, examples: Sequence[tuple[str, str, str, str]], instruction: str, answer: str, criticism: str
+) -> str:
+    """Worked examples (instruction, response, critique, revision) of one principle, then what is to be revised."""
+    told = "".join(f"{_criticised(*example[:2])} {example[2]}\nRevision: {example[3]}\n\n" for example in examples)
+    return (
+        f"Responses are criticised and revised by one rule.\nRule: {principle}\n\n{told}"
+        f"{_criticised(instruction, answer)} {criticism}\nRevision:"
+    )
+
+
+def _criticised(instruction: str, answer: str) -> str:
+    return f"Instruction: {instruction}\nResponse: {answer}\nCritique:"
 
 
 def digest() -> str:

@@ -63,9 +63,10 @@ def test_judgements_come_in_balanced_groups_and_differ_in_the_label_alone(tmp_pa
         assert first["text"].split()[0] != second["text"].split()[0]
         assert first["text"].split()[1:] == second["text"].split()[1:]
     for each in rows:
-        ((wrong, reason),) = each["wrong"]
+        ((wrong, reason, eos),) = each["wrong"]
         assert wrong.split()[0] != each["text"].split()[0]
         assert wrong.split()[1:] == each["text"].split()[1:]
+        assert eos
         assert reason.endswith("the other label")
         assert quoted(each["instruction"]) is not None
     counts = Counter(each["kind"] for each in rows)
@@ -94,7 +95,7 @@ def test_revisions_are_right_and_what_is_rejected_is_not(tmp_path: Path) -> None
     assert max(per_answer.values()) == 3
     for each in rows:
         assert each["wrong"]
-        assert all(text != each["text"] for text, _ in each["wrong"])
+        assert all(text != each["text"] for text, _, _ in each["wrong"])
         draft = each["instruction"].split('"')[-2]
         assert draft != each["text"]
 
@@ -124,6 +125,8 @@ def test_a_kind_that_is_not_known_is_refused(tmp_path: Path, function: Any) -> N
 
 
 def test_a_constructed_answer_brings_its_own_wrong_texts() -> None:
-    answer = Answer.of({**row(1, "fix", 'Fix the spelling: "Teh cat."', "The cat."), "wrong": [["Teh cat.", "unchanged"]]})
+    answer = Answer.of(
+        {**row(1, "fix", 'Fix the spelling: "Teh cat."', "The cat."), "wrong": [["Teh cat.", "unchanged", True]]}
+    )
     sources = Sources(rows=[answer], zero_shot={}, run_on={}, refusals=[])
-    assert NEGATIVES["wrong"](answer, sources, random.Random(1)) == (" Teh cat.", True, "constructed: unchanged")
+    assert NEGATIVES["wrong"](answer, sources, random.Random(1)) == (" Teh cat.", True, "unchanged")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # the command line reads the names below without loading any 
     from cai_bootstrap.stages.stage import Stage
 
 CURRICULUM = ("baseline", "explicit", "implicit", "generation", "evaluation", "revision", "constitutional")
-AVAILABLE = ("baseline", "explicit", "implicit", "generation", "evaluation", "revision")
+AVAILABLE = CURRICULUM
 
 
 def load(name: str) -> Stage:

@@ -5,10 +5,6 @@ from __future__ import annotations
 from cai_bootstrap.stages.paths import few_shot_pairs
 from cai_bootstrap.stages.stage import Stage
 from cai_bootstrap.steps.filter import keep_best
-from cai_bootstrap.steps.generate import draft_candidates, write_rejected
-from cai_bootstrap.steps.judge import calibrate, judge_candidates
-from cai_bootstrap.steps.pair import make_pairs
-from cai_bootstrap.steps.prompts import make_instructions
 
 STAGE = Stage(
     name="explicit",
@@ -21,11 +17,5 @@ STAGE = Stage(
         ("answer", r""),
     ),
     path=few_shot_pairs,
-    make_instructions=make_instructions,
-    draft=draft_candidates,
-    calibrate=calibrate,
-    judge=judge_candidates,
     keep=keep_best,
-    write_rejected=write_rejected,
-    make_pairs=make_pairs,
 )

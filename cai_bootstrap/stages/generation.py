@@ -6,12 +6,11 @@ from cai_bootstrap.stages.implicit import STAGE as IMPLICIT
 from cai_bootstrap.stages.paths import few_shot_pairs
 from cai_bootstrap.stages.stage import Stage
 from cai_bootstrap.steps.filter import keep_diverse
-from cai_bootstrap.steps.generate import draft_candidates, write_rejected
-from cai_bootstrap.steps.judge import calibrate, judge_candidates
-from cai_bootstrap.steps.pair import make_pairs
-from cai_bootstrap.steps.prompts import make_instructions
 
-_SORTS = "question|fact|request|instruction|greeting|farewell|apology|thank|warning|promise|invitation|compliment|wish|complaint|excuse"
+_SORTS = (
+    "question|fact|request|instruction|greeting|farewell|apology|thank|warning|promise|invitation|compliment|wish|"
+    "complaint|excuse"
+)
 
 STAGE = Stage(
     name="generation",
@@ -26,11 +25,5 @@ STAGE = Stage(
         *IMPLICIT.kinds,
     ),
     path=few_shot_pairs,
-    make_instructions=make_instructions,
-    draft=draft_candidates,
-    calibrate=calibrate,
-    judge=judge_candidates,
     keep=keep_diverse,
-    write_rejected=write_rejected,
-    make_pairs=make_pairs,
 )

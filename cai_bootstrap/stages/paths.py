@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cai_bootstrap import constitution
 from cai_bootstrap.config import Config, to_dict
+from cai_bootstrap.critiques import load_critiques
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.stages.stage import Stage, seeds_of
-from cai_bootstrap.steps.pair import iter_pairs
+from cai_bootstrap.steps.critique import (
+    calibrate_critic,
+    judge_revisions,
+    texts_of,
+    write_critiques,
+    write_originals,
+    write_revisions,
+)
+from cai_bootstrap.steps.generate import draft_candidates, write_rejected
+from cai_bootstrap.steps.judge import calibrate, judge_candidates
+from cai_bootstrap.steps.pair import iter_pairs, make_pairs
+from cai_bootstrap.steps.prompts import make_instructions
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.runner import bind
 
@@ -36,6 +49,12 @@ class Making:
     parent: Artifact
     earlier: Artifact | None
     """The pairs of the round before, which come first."""
+    roles: Mapping[str, Artifact]
+    """Models of stages before by what they do in this one; empty where the parent does everything."""
+
+    def model_for(self, role: str) -> Artifact:
+        """Whose turn it is: the model that has the role, the parent where none has."""
+        return self.roles.get(role, self.parent)
 
     def run(self, name: str, function: Callable[..., None], *, heavy: bool = True, **parts: Any) -> Artifact:
         """A step of this round, with the session where it is `heavy`."""
@@ -50,21 +69,21 @@ def few_shot_pairs(making: Making) -> Artifact:
 
     instructions = run(
         "instructions",
-        stage.make_instructions,
+        make_instructions,
         settings={**c["instructions"], **sampled},
         inputs={"model": parent},
         values={"seeds": seeds["instructions"], "heldout": heldout(), "previous": _instructions_of(making.earlier)},
     )
     candidates = run(
         "candidates",
-        stage.draft,
+        draft_candidates,
         settings={k: v for k, v in {**c["responses"], **sampled}.items() if k != "zero_shot"},
         inputs={"model": parent, "instructions": instructions},
         values={"shots": seeds["shots"]},
     )
     run(
         "calibration",
-        stage.calibrate,
+        calibrate,
         settings={
             "methods": c["selection"]["methods"],
             "min_auc": c["selection"]["min_auc"],
@@ -81,7 +100,7 @@ def few_shot_pairs(making: Making) -> Artifact:
     )
     verdicts = run(
         "verdicts",
-        stage.judge,
+        judge_candidates,
         settings={
             "methods": c["selection"]["methods"],
             "shard_size": c["selection"]["shard_size"],
@@ -106,18 +125,87 @@ def few_shot_pairs(making: Making) -> Artifact:
             inputs={"kept": kept},
             values={"refusals": seeds["refusals"]},
         )
+    return _reject_and_pair(making, candidates, kept, seeds["refusals"])
+
+
+def constitutional_pairs(making: Making) -> Artifact:
+    """Requests, the model's own answers, critiques by one principle each, revisions, and the best revision over the answer.
+
+    Each round is done by the model that the stage before taught it to (`stage.roles`).
+    """
+    run, stage, config = making.run, making.stage, making.config
+    seeds, sampled, c = seeds_of(stage, config.stage.seeds), config.engine.identity(), to_dict(config.stage)
+    principles, size = texts_of(constitution.load().principles), {"shard_size": c["responses"]["shard_size"], **sampled}
+    examples = {id_: [list(dataclasses.astuple(of)) for of in given] for id_, given in load_critiques().items()}
+
+    instructions = run(
+        "instructions",
+        make_instructions,
+        settings={**c["instructions"], **sampled},
+        inputs={"model": making.model_for("prompts")},
+        values={"seeds": seeds["instructions"], "heldout": heldout(), "previous": _instructions_of(making.earlier)},
+    )
+    originals = run(
+        "originals",
+        write_originals,
+        settings={"sampling": c["responses"]["zero_shot"], **size},
+        inputs={"model": making.model_for("answers"), "instructions": instructions},
+    )
+    critic = {"model": making.model_for("critic")}
+    run(
+        "calibration",
+        calibrate_critic,
+        settings=sampled,
+        inputs=critic,
+        values={"principles": principles, "examples": examples},
+    )
+    critiques = run(
+        "critiques",
+        write_critiques,
+        settings={"sampling": c["responses"]["sampling"], **size},
+        inputs={**critic, "originals": originals},
+        values={"principles": principles, "applies": seeds["applies"], "examples": examples},
+    )
+    revisions = run(
+        "revisions",
+        write_revisions,
+        settings={"sampling": c["responses"]["sampling"], "num_candidates": c["responses"]["num_candidates"], **size},
+        inputs={"model": making.model_for("reviser"), "critiques": critiques},
+        values={"principles": principles, "examples": examples},
+    )
+    verdicts = run(
+        "verdicts",
+        judge_revisions,
+        settings=size,
+        inputs={**critic, "revisions": revisions},
+        values={"principles": principles},
+    )
+    kept = run(
+        "kept",
+        stage.keep,
+        heavy=False,
+        settings={"min_scores": c["selection"]["min_scores"]},
+        inputs={"revisions": revisions, "verdicts": verdicts},
+        values={"principles": principles, "refusals": seeds["refusals"]},
+    )
+    return _reject_and_pair(making, revisions, kept, seeds["refusals"])
+
+
+def _reject_and_pair(making: Making, candidates: Artifact, kept: Artifact, refusals: list[str]) -> Artifact:
+    """The last two steps of every way: what the model itself writes to be rejected, and the pairs."""
+    run, parent, c = making.run, making.parent, to_dict(making.config.stage)
     rejected = run(
         "rejected",
-        stage.write_rejected,
+        write_rejected,
         settings={k: c["responses"][k] for k in ("zero_shot", "shard_size")}
-        | {"rejected_mix": c["pairs"]["rejected_mix"], **sampled},
+        | {"rejected_mix": c["pairs"]["rejected_mix"], **making.config.engine.identity()},
         inputs={"model": parent, "kept": kept},
-        values={"refusals": seeds["refusals"]},
+        values={"refusals": refusals},
     )
     inputs = {"model": parent, "candidates": candidates, "kept": kept, "rejected": rejected}
     if making.earlier is not None:
         inputs["earlier"] = making.earlier
-    return run("pairs", stage.make_pairs, heavy=False, settings=c["pairs"], inputs=inputs)
+    return run("pairs", make_pairs, heavy=False, settings=c["pairs"], inputs=inputs)
 
 
 @functools.cache

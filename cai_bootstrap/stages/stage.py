@@ -11,6 +11,7 @@ import yaml
 
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.resources import resource
+from cai_bootstrap.steps.decide import decide_gate
 from cai_bootstrap.store.artifacts import Artifact
 
 StepFunction = Callable[..., None]
@@ -27,16 +28,13 @@ class Stage:
     kinds: tuple[tuple[str, str], ...]
     """(kind, a pattern that its instructions begin with): the first that matches tells a worked example's kind."""
     path: Callable[..., Artifact]
-    """How its pairs come about, a function of `stages.paths`; the steps below are what it runs."""
-    make_instructions: StepFunction
-    draft: StepFunction
-    calibrate: StepFunction
-    judge: StepFunction
+    """How its pairs come about, a function of `stages.paths`."""
     keep: StepFunction
-    write_rejected: StepFunction
-    make_pairs: StepFunction
+    """Chooses at most one answer an instruction."""
     construct: StepFunction | None = None
     """Makes the stage's own tasks, with known answers, out of the kept answers; None where these are the tasks."""
+    decide: StepFunction = decide_gate
+    """Its gate."""
 
 
 def seeds_of(stage: Stage, given: str | None = None) -> dict[str, Any]:

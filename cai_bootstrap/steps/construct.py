@@ -100,7 +100,7 @@ def _revisions(
                 "kind": task.kind,
                 "instruction": task.instruction,
                 "text": task.revised,
-                "wrong": [[text, f"{task.family}, {reason}"] for text, reason in wrong],
+                "wrong": [[text, f"{task.family}, {reason}", True] for text, reason in wrong],
             }
 
 
@@ -167,5 +167,5 @@ def _judgements(
                 "kind": kind,
                 "instruction": made.instruction,
                 "text": f"{made.right} {case.good}",
-                "wrong": [[f"{made.wrong} {case.good}", f"{case.corruption}, the other label"]],
+                "wrong": [[f"{made.wrong} {case.good}", f"{case.corruption}, the other label", True]],
             }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 from cai_bootstrap.config import GateConfig
 from cai_bootstrap.evals import statistics
+from cai_bootstrap.evals.safety import safety
 from cai_bootstrap.records import EvalRecord, GateResult
 from cai_bootstrap.steps.gate import evaluate_gate, has_gap
 from cai_bootstrap.store.artifacts import Artifact
@@ -64,9 +66,39 @@ def decide_gate(
     """`gate.json` of a stage: its GateResult. `others` are more arms, and by suite what the parent (`before_…`) and the
     trained model (`after_…`) came to on the ancestors' suites.
     """
-    base = {"cued": eval_records(cued), "fewshot": eval_records(fewshot)}
-    base |= {name: eval_records(others[name]) for name in ("raw", "parent") if name in others}
+    result, _ = _decided(work, stage, warnings, trained, {"cued": cued, "fewshot": fewshot, **others})
+    work.write_json("gate.json", result.to_row())
+
+
+@step(version=1)
+def decide_safety_gate(
+    work: Work,
+    *,
+    stage: str,
+    warnings: list[str],
+    trained: Artifact,
+    cued: Artifact,
+    fewshot: Artifact,
+    **others: Artifact,
+) -> None:
+    """As `decide_gate`, with the checks of `evals.safety` against the parent (the base model, cued, where it is the parent).
+
+    The whole report is in `safety.json`.
+    """
+    result, base = _decided(work, stage, warnings, trained, {"cued": cued, "fewshot": fewshot, **others})
+    report = safety(eval_records(trained), base.get("parent", base["cued"]), work.settings["max_over_refusal"])
+    checks = [*result.checks, *report["checks"]]
+    result = dataclasses.replace(result, checks=checks, passed=all(check["passed"] for check in checks))
+    work.write_json("gate.json", result.to_row())
+    work.write_json("safety.json", report)
+
+
+def _decided(
+    work: Work, stage: str, warnings: list[str], trained: Artifact, others: dict[str, Artifact]
+) -> tuple[GateResult, dict[str, list[EvalRecord]]]:
+    """The result of the checks that every stage has, and the records of the arms."""
+    arms: list[str] = ["cued", "fewshot", "raw", "parent"]
+    base = {name: eval_records(others[name]) for name in arms if name in others}
     suites = [name.removeprefix("before_") for name in others if name.startswith("before_")]
     retained = {suite: (eval_records(others[f"before_{suite}"]), eval_records(others[f"after_{suite}"])) for suite in suites}
-    result = evaluate_gate(stage, GateConfig(**work.settings), eval_records(trained), base, warnings, retained)
-    work.write_json("gate.json", result.to_row())
+    return evaluate_gate(stage, GateConfig(**work.settings), eval_records(trained), base, warnings, retained), base

@@ -35,9 +35,8 @@ def unfit(completion: Completion, prompt: Prompt) -> str:
     return _unfit_text(completion.text, prompt)
 
 
-@functools.lru_cache(maxsize=256)  # several candidates of a prompt say the same as a rule
-def _unfit_text(text: str, prompt: Prompt) -> str:
-    instruction = prompt.instruction
+def malformed_text(text: str) -> str:
+    """Why a text may not be chosen, whatever was asked; empty when it may."""
     if not text:
         return "empty"
     if _FORGED.search(text):
@@ -46,8 +45,14 @@ def _unfit_text(text: str, prompt: Prompt) -> str:
         return "malformed"
     if english.is_loop(text):
         return "loop"
-    if any(english.is_tautology(sentence) for sentence in english.sentences(text)):
-        return "tautology"
+    return "tautology" if any(english.is_tautology(sentence) for sentence in english.sentences(text)) else ""
+
+
+@functools.lru_cache(maxsize=256)  # several candidates of a prompt say the same as a rule
+def _unfit_text(text: str, prompt: Prompt) -> str:
+    instruction = prompt.instruction
+    if reason := malformed_text(text):
+        return reason
     if english.is_refusal(text):
         return "refusal"
     asked = asks_for(prompt.kind)

@@ -6,6 +6,9 @@ _ASKS_FOR = {"question": "answer", "statement": "complete", "opener": "respond"}
 WRITTEN = ("write_question", "write_fact", "write_example", "write_request", "write_instruction")
 """Kinds that ask for a text of a type, told by `evals.forms`."""
 
+REQUESTS = ("harmful", "borderline", "ordinary")
+"""Kinds of stage 6: what matters is whether an answer should be given, and each may ask for anything."""
+
 
 def asks_for(kind: str) -> str:
     """The explicit kind whose answers a kind wants: a statement («salt and») wants what «Complete: salt and» does."""

@@ -25,13 +25,13 @@ class Answer(NamedTuple):
     instruction: str
     text: str
     score: float
-    wrong: tuple[tuple[str, str], ...] = ()
-    """(text, what is wrong with it), where the task was constructed."""
+    wrong: tuple[tuple[str, str, bool], ...] = ()
+    """(text, what is wrong with it, whether EOS is taught after it): what a step before made to be rejected."""
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Answer:
-        """A kept or constructed row as an answer."""
-        wrong = tuple((text, reason) for text, reason in row.get("wrong", ()))
+        """A kept, constructed or revised row as an answer."""
+        wrong = tuple((text, reason, eos) for text, reason, eos in row.get("wrong", ()))
         return cls(row["prompt_id"], row["kind"], row["instruction"], row["text"], row["score"], wrong)
 
 
@@ -149,8 +149,8 @@ def _echo(row: Answer, sources: Sources, rng: random.Random) -> Negative:
 
 
 def _wrong(row: Answer, sources: Sources, rng: random.Random) -> Negative:
-    text, reason = rng.choice(row.wrong)
-    return templates.response(text), True, f"constructed: {reason}"
+    text, reason, eos = rng.choice(row.wrong)
+    return templates.response(text), eos, reason
 
 
 NEGATIVES: dict[str, Callable[[Answer, Sources, random.Random], Negative]] = {

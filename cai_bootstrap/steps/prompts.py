@@ -22,7 +22,7 @@ from cai_bootstrap.errors import StepFailed, UserError
 from cai_bootstrap.evals import english, phrasings
 from cai_bootstrap.records import Prompt
 from cai_bootstrap.steps.duplicates import DuplicateIndex, Fingerprint, content_words
-from cai_bootstrap.steps.kinds import WRITTEN, asks_for
+from cai_bootstrap.steps.kinds import REQUESTS, WRITTEN, asks_for
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -54,6 +54,7 @@ _OPENINGS = {
     "question": re.compile(r"^(?:What|Which|Who|Where|When|In which|On which|How|Is|Are|Do|Does|Can)\b.*\?$"),
     "statement": re.compile(rf"^(?!{_LABEL})\S.*[^.!?;:]$"),
     "opener": re.compile(rf"^(?!{_LABEL})[A-Z].*[.!?]$"),
+    **dict.fromkeys(REQUESTS, re.compile(r"^[A-Z].*[.?]$")),
     **dict.fromkeys(WRITTEN, re.compile(r"^[A-Z][a-z]+(?: \S+){2,}\.$")),
 }
 _PREFIX = re.compile(r"^(?:Answer|Complete|Finish|Continue|Respond|Reply|Write a [a-z ]*reply)[^:]*: ")
