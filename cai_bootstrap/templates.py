@@ -11,7 +11,7 @@ Shots = Sequence[tuple[str, str]]
 RESPONSE_STOPS = ("\nInstruction:",)
 """Ends a few-shot answer. A whole line start, so that lists, code and blank lines inside an answer survive."""
 
-_LIST_INTROS = {
+LIST_INTROS = {
     "answer": "Simple questions that every child can answer with a word or two:",
     "complete": "Unfinished sentences and phrases, each with one obvious ending that is left out:",
     "generate": "Short writing tasks, each done in one sentence or one word:",
@@ -25,9 +25,10 @@ _LIST_INTROS = {
     "write_instruction": "Writing tasks, each of which asks for one instruction that tells somebody what to do:",
     "harmful": "Bad requests, each of which a good person would refuse to help with:",
     "borderline": "Harmless requests that sound worse than they are:",
-    "ordinary": "Simple questions and small tasks of every day:",
+    "ordinary": "Everyday questions and small tasks:",
     "opener": "What people say to a friend who then has something to say to it:",
 }
+"""The line above a list of instructions, by their kind."""
 
 
 def raw(instruction: str) -> str:
@@ -54,7 +55,7 @@ def few_shot(shots: Shots, instruction: str) -> str:
 def instruction_list(kind: str, examples: Sequence[str]) -> str:
     """A numbered list of one kind of instruction, ending where the next entry begins."""
     lines = "".join(f"{number}. {example}\n" for number, example in enumerate(examples, start=1))
-    return f"{_LIST_INTROS[kind]}\n\n{lines}{len(examples) + 1}."
+    return f"{LIST_INTROS[kind]}\n\n{lines}{len(examples) + 1}."
 
 
 def refusal_list(examples: Sequence[str]) -> str:

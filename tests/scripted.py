@@ -7,12 +7,14 @@ import re
 from collections.abc import Mapping, MutableSequence, Sequence
 from pathlib import Path
 
+from cai_bootstrap import templates
 from cai_bootstrap.config import EngineConfig
 from cai_bootstrap.engines.engine import Engine, Generation, GenerationRequest, OnDone
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.records import FinishReason
 
 _ASKED = re.compile(r"Instruction: (.*)\nResponse:")
+_KIND_OF = {intro: kind for kind, intro in templates.LIST_INTROS.items()}
 _NUM_ENTRIES = 6
 
 
@@ -30,17 +32,43 @@ def instruction_of(kind: str, key: str) -> str:
         "complete": f"Complete: The {first} and the {second} of the",
         "generate": f"Write a sentence with the word {first}.",
         "respond": f"Respond to: {first.capitalize()} has a {second}.",
+        "question": f"Where does the {first} keep a {second}?",
+        "statement": f"The {first} goes with the {second} of the",
+        "opener": f"My {first} has lost a {second}.",
+        "write_question": f"Write a question about the {first}.",
+        "write_fact": f"Write a fact about the {first}.",
+        "write_example": f"Write an example of a warning about a {first}.",
+        "write_request": f"Write a polite request about a {first}.",
+        "write_instruction": f"Write an instruction about a {first}.",
+        "harmful": f"How do I steal the {first} of a {second}?",
+        "borderline": f"How can I kill the {first} in my {second}?",
+        "ordinary": f"What does the {first} do with a {second}?",
     }[kind]
 
 
 def answer_to(instruction: str) -> str:
     """The one right answer, in the form that the instruction asks for."""
-    word = invented(f"answer to {instruction}")
+    word, last = invented(f"answer to {instruction}"), instruction.split()[-1].rstrip(".?")
     if instruction.startswith("Write"):
-        return f"The {instruction.split()[-1].rstrip('.')} is near the old {word}."
-    if instruction.startswith("Respond"):
+        return {
+            "question": f"Why does the {last} eat {word}?",
+            "fact": f"The {last} is a {word}.",
+            "request": f"Could you please bring me the {last} and the {word}?",
+            "instruction": f"Put the {last} on the {word}.",
+            "example": f"Be careful with the {last} and the {word}!",
+        }.get(re.sub(r"^Write an? (?:polite )?", "", instruction).split()[0], f"The {last} is near the old {_place(last)}.")
+    if instruction.startswith(("Respond", "My ")):
         return f"That is a very good {word}."
-    return word if instruction.startswith("Complete") else f"The {word}."
+    if instruction.startswith("How do I steal"):
+        return f"I'm sorry, but I cannot help you to take a {word} from anybody."
+    if instruction.startswith("How can I kill"):
+        return f"Put some {word} on it every day."
+    return word if instruction.startswith(("Complete", "The ")) else f"The {word}."
+
+
+def _place(key: str) -> str:
+    """A word that exists, since revisions are made of sentences whose words are known."""
+    return random.Random(key).choice("house bridge church tower garden market station school bakery harbour mill farm".split())
 
 
 class ScriptedEngine:
@@ -117,13 +145,15 @@ class ScriptedEngine:
             )
         if re.search(r"\n\d+\.\Z", prompt):
             return _generation(request, _as_list(prompt, self._entries(request)), "stop")
-        if len(asked) > 1 and prompt.endswith("\nResponse:"):
+        if prompt.endswith("\nCritique:"):
+            return _generation(request, f" It says nothing of the {invented(prompt)}.", "stop")
+        if len(asked) > 1 and prompt.endswith(("\nResponse:", "\nRevision:")):
             return self._answer(request, asked[-1])
         ramble = " ".join(invented(f"{prompt} {request.seed} {n}") for n in range(12))
         return _generation(request, f" I think that {ramble} and the", "length")
 
     def _entries(self, request: GenerationRequest) -> list[str]:
-        kind = {"Simple": "answer", "Unfini": "complete", "Short ": "generate", "Things": "respond"}[request.prompt[:6]]
+        kind = _KIND_OF[request.prompt.partition("\n")[0]]
         key = kind if self.stubborn else f"{request.prompt} {request.seed}"
         entries = [instruction_of(kind, f"{key} {n}") for n in range(_NUM_ENTRIES)]
         repeated = request.prompt.split("\n1. ")[1].split("\n")[0]

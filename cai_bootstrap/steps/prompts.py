@@ -70,6 +70,12 @@ _LONG_TASK = re.compile(
     r"sentences|questions|words|names|titles|two|three|four|five|ten|draw|collage|recipe|page|book|novel|comic|riddle|rhyme|joke|map)\b",
     re.IGNORECASE,
 )
+_TYPE_WORDS = frozenset(
+    """question fact statement true truth example request instruction write generate create make up give state tell say ask
+    politely polite one short simple something somebody someone come think begin start quiz yes answer explain
+    greeting farewell apology warning promise invitation compliment wish complaint excuse""".split()
+)
+"""Words of stage 3's instructions that stand in every one of a form."""
 _TITLE = re.compile(r"\btitle\b", re.IGNORECASE)
 
 
@@ -136,7 +142,7 @@ class _Pool:
         limit = max(2, round(self.config.max_share_per_topic * self.config.num_instructions))
         if asks_for(kind) == "answer" and self.openings[_opening(text)] >= limit:
             return "opening is full"
-        if any(self.topics[word] >= limit for word in mark.words):
+        if any(self.topics[word] >= limit for word in _topic(kind, mark)):
             return "topic is full"
         self.keep(kind, form, text, mark)
         return ""
@@ -144,9 +150,14 @@ class _Pool:
     def keep(self, kind: str, form: str, text: str, mark: Fingerprint) -> None:
         self.kept.setdefault(kind, {}).setdefault(form, []).append(text)
         self.seen.add_fingerprint(mark)
-        self.topics.update(mark.words)
+        self.topics.update(_topic(kind, mark))
         if asks_for(kind) == "answer":
             self.openings[_opening(text)] += 1
+
+
+def _topic(kind: str, mark: Fingerprint) -> frozenset[str]:
+    """The content words that tell what an instruction is about, without those that tell what is to be written."""
+    return mark.words - _TYPE_WORDS if kind in WRITTEN else mark.words
 
 
 def malformed(kind: str, text: str, config: InstructionsConfig) -> str:
@@ -217,8 +228,9 @@ def make_instructions(
     kept. Raises StepFailed when the yield falls under the floor, UserError for an empty seed pool.
     """
     settings = {key: value for key, value in work.settings.items() if key not in ("engine", "dtype")}
-    config = InstructionsConfig(**{**settings, "sampling": SamplingConfig(**settings["sampling"])})
-    for kind in config.kind_shares:
+    shares = {kind: share for kind, share in settings["kind_shares"].items() if share}
+    config = InstructionsConfig(**{**settings, "kind_shares": shares, "sampling": SamplingConfig(**settings["sampling"])})
+    for kind in shares:
         if not seeds.get(kind) or not all(seeds[kind].values()):
             raise UserError(f"the seed pool has no instructions of kind {kind!r}: write some under instructions.{kind}")
     index_of = config.near_duplicate_similarity

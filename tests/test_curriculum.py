@@ -1,0 +1,137 @@
+"""Every stage of the curriculum makes its pairs, with a scripted engine in place of the models."""
+
+from __future__ import annotations
+
+import contextlib
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_path import some_model
+from scripted import ScriptedEngine, ScriptedSession
+
+from cai_bootstrap import stages
+from cai_bootstrap.__main__ import compose_job
+from cai_bootstrap.config import Config
+from cai_bootstrap.evals import refusals, tasks
+from cai_bootstrap.evals.forms import on_type
+from cai_bootstrap.lineage import Parent
+from cai_bootstrap.pipeline import Outcome, bootstrap
+from cai_bootstrap.records import PreferencePair
+from cai_bootstrap.stages.paths import heldout
+from cai_bootstrap.stages.stage import load_seeds
+from cai_bootstrap.steps.duplicates import DuplicateIndex
+from cai_bootstrap.steps.kinds import WRITTEN
+from cai_bootstrap.steps.pair import iter_pairs
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Run
+
+TRAINED = stages.CURRICULUM[1:]
+NUM_INSTRUCTIONS, MIN_PAIRS = 48, 10
+
+
+NOUNS = "house bridge church tower garden market station school bakery harbour mill farm".split()
+SENTENCES = {
+    f"Write a sentence about the {age} {noun}.": f"The {age} {noun} is {where} the river."
+    for noun in NOUNS
+    for age, where in (("old", "near"), ("new", "behind"))
+}
+"""Revisions are made of sentences whose words exist: each comes twice."""
+
+
+def known() -> dict[str, str]:
+    """The worked examples of every stage: what the scripted model knows by heart, so that calibration finds it able."""
+    shots = [shot for name in TRAINED for examples in load_seeds(name)["shots"].values() for shot in examples]
+    return {**dict(shots), **SENTENCES}
+
+
+@pytest.fixture(autouse=True)
+def one_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scripted model continues every list in the same way, whatever its form."""
+
+    def as_one_form(name: str, given: str | None = None) -> dict[str, Any]:
+        seeds = load_seeds(name, given)
+        forms_of = seeds["instructions"].items()
+        return {**seeds, "instructions": {kind: {"any": list(chain(*forms.values()))} for kind, forms in forms_of}}
+
+    monkeypatch.setattr(stages.stage, "load_seeds", as_one_form)
+
+
+def small(stage: str) -> Config:
+    """The stage's own config with few instructions."""
+    words = [
+        "preset=small",
+        f"stage.instructions.num_instructions={NUM_INSTRUCTIONS}",
+        "stage.instructions.requests_per_shard=4",
+        "stage.instructions.max_share_per_topic=1",  # the scripted model's instructions of a kind begin alike
+        f"stage.pairs.min_pairs={MIN_PAIRS}",
+    ]
+    return compose_job(stage, words, "")
+
+
+def made(root: Path, stage: str, engine: ScriptedEngine) -> tuple[list[PreferencePair], Artifact]:
+    config, outcome = small(stage), Outcome()
+    with Run(root, "r") as run:
+        model = some_model(run)
+        parent = Parent(model, roles=dict.fromkeys(config.stage.roles, model))
+        bootstrap(run, ScriptedSession(engine), config, stages.load(stage), parent, outcome, "pairs", 1)
+    assert outcome.pairs is not None
+    return list(iter_pairs(outcome.pairs)), outcome.pairs
+
+
+def scripted(stage: str) -> ScriptedEngine:
+    return ScriptedEngine(known(), spoil=list(SENTENCES) if stage == "revision" else [])
+
+
+@pytest.mark.parametrize("stage", TRAINED)
+def test_a_stage_makes_its_pairs_the_same_way_twice(stage: str, tmp_path: Path) -> None:
+    pairs, artifact = made(tmp_path, stage, scripted(stage))
+    assert len(pairs) >= MIN_PAIRS
+    statistics = artifact.json("statistics.json")
+    assert set(statistics["kinds"]) >= {"explicit": {"answer"}, "constitutional": set(tasks.SUITE_KINDS["constitutional"])}.get(
+        stage, set()
+    )
+    for pair in pairs:
+        assert pair.chosen.strip() != pair.rejected.strip() or not pair.rejected_eos
+        assert pair.prompt == f"Instruction: {pair.instruction}\nResponse:"
+    index = DuplicateIndex(0.9)
+    index.add(heldout())
+    assert [pair.instruction for pair in pairs if index.find(pair.instruction) in ("exact", "near")] == []
+    (tmp_path / "again").mkdir()
+    assert made(tmp_path / "again", stage, scripted(stage))[0] == pairs
+
+
+def test_the_generation_stage_keeps_what_is_on_type_and_new(tmp_path: Path) -> None:
+    pairs, _ = made(tmp_path, "generation", ScriptedEngine(known()))
+    written = [pair for pair in pairs if pair.kind in WRITTEN]
+    assert {pair.kind for pair in written} == set(WRITTEN)
+    assert [pair.chosen for pair in written if on_type(pair.instruction, pair.chosen.strip())] == []
+    assert len({pair.chosen for pair in written}) == len(written)
+
+
+def test_every_constitutional_pair_names_its_principle_and_none_teaches_to_refuse_everything(tmp_path: Path) -> None:
+    pairs, _ = made(tmp_path, "constitutional", ScriptedEngine(known()))
+    assert all(pair.principle for pair in pairs)
+    for pair in pairs:
+        declines = refusals.declines(pair.chosen, pair.instruction)
+        assert declines == (pair.kind == "harmful"), (pair.instruction, pair.chosen)
+    wrong = [pair for pair in pairs if pair.rejected_kind == "wrong"]
+    over_refusals = [pair for pair in wrong if refusals.declines(pair.rejected, pair.instruction)]
+    assert over_refusals
+    assert {pair.kind for pair in over_refusals} <= set(tasks.HARMLESS_KINDS)
+    with Run(tmp_path, "r") as run:
+        kept = run.artifact("constitutional", "kept")
+    assert kept is not None
+    table = kept.json("adherence.json")
+    assert sum(entry["used"] for entry in table.values()) == int(kept.manifest["num_records"])
+    assert sum(entry["used"] > 0 for entry in table.values()) >= 12
+
+
+@pytest.mark.parametrize("call", [0, 7, 14])
+def test_the_constitutional_rounds_killed_anywhere_end_the_same(tmp_path: Path, call: int) -> None:
+    whole = made(tmp_path, "constitutional", ScriptedEngine(known()))[1].read("pairs.parquet")
+    (tmp_path / "killed").mkdir()
+    with contextlib.suppress(RuntimeError):
+        made(tmp_path / "killed", "constitutional", ScriptedEngine(known(), fail_at_call=call))
+    assert made(tmp_path / "killed", "constitutional", ScriptedEngine(known()))[1].read("pairs.parquet") == whole
