@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cai_bootstrap import __version__
-from cai_bootstrap.commands import STEPWISE, Request, did_you_mean, expected, help_text, not_available, parse
+from cai_bootstrap.commands import STEPWISE, Request, did_you_mean, expected, help_text, parse
 from cai_bootstrap.config import Config, ModelSource
 from cai_bootstrap.errors import CaiError, DiskFull, MissingArtifact, UserError
 from cai_bootstrap.resources import resource
@@ -49,34 +49,26 @@ def complain(error: CaiError) -> int:
 
 def dispatch(words: list[str]) -> int:
     """Does what the words ask for. Everything heavy is imported inside the branch that needs it."""
-    from cai_bootstrap.stages import AVAILABLE, CURRICULUM
+    from cai_bootstrap.stages import CURRICULUM
 
-    request = parse(words, CURRICULUM, AVAILABLE)
+    request = parse(words, CURRICULUM)
     if request.verb == "plan":
         request.stages = request.stages or list(CURRICULUM)
     elif request.verb in ("status", "doctor"):  # neither belongs to a stage; the first real one completes their config
         request.stages = request.stages or ["explicit"]
-    later = [stage for stage in request.stages if stage not in AVAILABLE]
     # Every job is composed before the first one runs: a mistake in the tenth must not cost nine runs.
     chains = [
-        [compose_job(stage, overrides, name_suffix) for stage in request.stages if stage in AVAILABLE]
-        for overrides, name_suffix in jobs(request)
+        [compose_job(stage, overrides, name_suffix) for stage in request.stages] for overrides, name_suffix in jobs(request)
     ]
     configs = list(itertools.chain(*chains))
     if request.show_config:
         print("---\n".join(as_yaml(config) for config in configs), end="")
         return 0
     if request.verb not in ("run", *STEPWISE):
-        if configs:
-            print(answer(request, configs).rstrip("\n"))
-        for stage in later:
-            print(f"stage {CURRICULUM.index(stage)} {stage}: not available yet")
+        print(answer(request, configs).rstrip("\n"))
         return 0
     until = STEPWISE.get(request.verb, "gate")
-    code = max(run_chain(chain, num_chains=len(chains), until=until) for chain in chains)
-    if later and code == 0:
-        raise not_available(later[0], CURRICULUM, AVAILABLE)
-    return code
+    return max(run_chain(chain, num_chains=len(chains), until=until) for chain in chains)
 
 
 def answer(request: Request, configs: list[Config]) -> str:

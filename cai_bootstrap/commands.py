@@ -103,7 +103,7 @@ class Request:
     """`export`: the folder to write."""
     stages: list[str] = field(default_factory=list)
     every_stage: bool = False
-    """`stage=all`: stages not available yet are listed too, and are reached last."""
+    """`stage=all`: in order, and each only after the gate of the one before."""
     overrides: list[str] = field(default_factory=list)
     multirun: bool = False
     as_json: bool = False
@@ -128,8 +128,8 @@ def help_text(argv: Sequence[str]) -> str | None:
     return None
 
 
-def parse(argv: Sequence[str], curriculum: Sequence[str], available: Sequence[str]) -> Request:
-    """Reads the command line. Raises UserError for an unknown word, option or stage, or a stage that is not available.
+def parse(argv: Sequence[str], curriculum: Sequence[str]) -> Request:
+    """Reads the command line. Raises UserError for an unknown word, option or stage.
 
     `stage=1` and `stage=explicit` are the same, since Hydra takes no number as a group's option; `stage=all` is every
     stage in order.
@@ -170,11 +170,11 @@ def parse(argv: Sequence[str], curriculum: Sequence[str], available: Sequence[st
         request.target = words.pop(0)
     if words:
         raise UserError(f"{words[0]!r} is one word too many after {request.verb}: write key=value, or nothing")
-    check(request, curriculum, available)
+    check(request)
     return request
 
 
-def check(request: Request, curriculum: Sequence[str], available: Sequence[str]) -> None:
+def check(request: Request) -> None:
     """Raises UserError when the parts of a request do not go together."""
     if request.as_json and request.verb not in ("status", "doctor"):
         raise UserError(f"--json does not go with {request.verb}: it goes with status and doctor")
@@ -189,16 +189,6 @@ def check(request: Request, curriculum: Sequence[str], available: Sequence[str])
         raise UserError(f"stage={names} is a list: write -m stage={names} to run one after the other, or stage=all")
     if request.every_stage and request.verb in ("export", "doctor"):
         raise UserError(f"stage=all does not go with {request.verb}: write one stage, such as stage=1")
-    if not request.every_stage and request.verb != "plan":
-        for stage in request.stages:
-            if stage not in available:
-                raise not_available(stage, curriculum, available)
-
-
-def not_available(stage: str, curriculum: Sequence[str], available: Sequence[str]) -> UserError:
-    """The error for a stage of the curriculum that this version cannot run."""
-    names = ", ".join(f"{name} ({curriculum.index(name)})" for name in available)
-    return UserError(f"stage={stage} is not available yet: available are {names}")
 
 
 def read_stages(text: str, curriculum: Sequence[str]) -> list[str]:

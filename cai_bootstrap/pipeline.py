@@ -288,7 +288,7 @@ def plan(configs: list[Config]) -> str:
 
 def suites_of(stage: str) -> list[str]:
     """The suites that the base model is measured on for a stage: the baseline's are those of every stage there is."""
-    names = stages.AVAILABLE[1:] if stage == "baseline" else (stage,)
+    names = stages.CURRICULUM[1:] if stage == "baseline" else (stage,)
     return [stages.load(name).suite for name in names]
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from conftest import CHECKOUT, RunCli
 
+from cai_bootstrap.stages import CURRICULUM
 from cai_bootstrap.store.artifacts import MANIFEST, Artifact, read_manifest
 
 SEEDS = yaml.safe_load((CHECKOUT / "data" / "seeds" / "explicit.yaml").read_text(encoding="utf-8"))
@@ -121,7 +122,8 @@ def test_a_full_disk_damages_nothing_and_the_same_command_goes_on(tmp_path: Path
     code, _, err = run_cli(*DRAFT, root=tmp_path)
     assert code == 0, err
     before = committed(tmp_path)
-    assert len(before) == 9  # base, audit, outputs and scores of three arms, gate
+    # base, audit, and for each suite outputs and scores of three arms and the gap
+    assert len(before) == 2 + 7 * len(CURRICULUM[1:])
     code, err = run_limited(tmp_path, *DRAFT, "seed=2", num_bytes=64 * 1024)
     assert_one_line(code, err, FULL, begun=True)
     assert committed(tmp_path) == before

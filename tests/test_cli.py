@@ -17,18 +17,15 @@ from cai_bootstrap.__main__ import main
 from cai_bootstrap.config import Config
 from cai_bootstrap.errors import CaiError, DiskFull, StepFailed, UserError
 from cai_bootstrap.records import GateResult
-from cai_bootstrap.stages import AVAILABLE, CURRICULUM
+from cai_bootstrap.stages import CURRICULUM
 from cai_bootstrap.store.run import Run, Work, step
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 RunCli = Callable[..., tuple[int, str, str]]
-LATER = CURRICULUM[len(AVAILABLE)]
 MISTAKES = [
     (["stage=9"], "stage=9 does not exist"),
     (["stage=explict"], "did you mean 'explicit'?"),
-    ([f"stage={LATER}"], f"stage={LATER} is not available yet: available are baseline (0), explicit (1)"),
-    ([f"stage={len(AVAILABLE)}"], f"stage={LATER} is not available yet: available are baseline (0), explicit (1)"),
-    (["-m", f"stage=1,{len(AVAILABLE)}"], f"stage={LATER} is not available yet"),
+    (["-m", "stage=1,7"], "stage=7 does not exist"),
     (["stage=1,0"], "write -m stage=explicit,baseline"),
     (["stage=1", "stage=0"], "stage=0 is the second stage="),
     ([], "stage is missing: write stage=1"),
@@ -84,7 +81,7 @@ def test_a_mistake_is_one_clear_line(
     ("words", "told"),
     [
         (["stage=explict"], "did you mean 'explicit'?"),
-        ([f"stage={LATER}"], "is not available yet: available are baseline (0), explicit (1)"),
+        (["stage=7"], "stage=7 does not exist"),
         (["stage=1", "trian.learning_rate=1"], "did you mean 'train.learning_rate'?"),
         (["stage=1", "seed=abc"], "seed='abc' is not valid: write a whole number"),
         (["stage=1", "model=path"], "model.path is missing"),
@@ -178,13 +175,10 @@ class Runs:
         return "\n".join(f"{config.run} {config.stage.name}" for config in configs)
 
 
-def test_stage_all_runs_what_there_is_and_then_stops(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_stage_all_runs_every_stage_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs(monkeypatch, {})
-    assert main(["stage=all", "seed=4", "run=mine"]) == 2
-    assert runs.asked == [(name, 4, "mine") for name in AVAILABLE]
-    assert f"stage={LATER} is not available yet" in capsys.readouterr().err
+    assert main(["stage=all", "seed=4", "run=mine"]) == 0
+    assert runs.asked == [(name, 4, "mine") for name in CURRICULUM]
 
 
 def test_stage_all_stops_at_a_failed_gate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,12 +246,10 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         main(["stage=1"])
 
 
-def test_plan_lists_later_stages(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_without_a_stage_plans_them_all(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     Runs(monkeypatch, {})
     assert main(["plan"]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("default baseline\ndefault explicit\n")
-    assert f"stage {len(AVAILABLE)} {LATER}: not available yet" in out
+    assert capsys.readouterr().out == "".join(f"default {name}\n" for name in CURRICULUM)
     assert main(["plan", "stage=1"]) == 0
     assert capsys.readouterr().out == "default explicit\n"
 

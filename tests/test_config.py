@@ -15,7 +15,7 @@ from cai_bootstrap.__main__ import compose, group_options, leaves, to_config
 from cai_bootstrap.config import Config, ModelSource, Quantization, TrainMethod, to_dict
 from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.resources import resource
-from cai_bootstrap.stages import AVAILABLE
+from cai_bootstrap.stages import CURRICULUM
 
 GOLDEN = Path(__file__).parent / "golden" / "cli_surface.txt"
 GROUPS = group_options(resource("conf"))
@@ -68,7 +68,7 @@ def test_every_combination_of_options_composes() -> None:
 
 
 def test_every_available_stage_has_its_file() -> None:
-    assert set(AVAILABLE) == set(GROUPS["stage"])
+    assert set(CURRICULUM) == set(GROUPS["stage"])
 
 
 @pytest.mark.parametrize(

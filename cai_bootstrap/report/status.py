@@ -9,7 +9,7 @@ from typing import Any
 
 from cai_bootstrap.errors import CorruptArtifact, MissingArtifact, UserError
 from cai_bootstrap.records import GateResult
-from cai_bootstrap.stages import AVAILABLE, CURRICULUM
+from cai_bootstrap.stages import CURRICULUM
 from cai_bootstrap.store.artifacts import Store
 from cai_bootstrap.store.run import read_run
 
@@ -92,7 +92,7 @@ def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, 
 def _next(root: Path, run: str, stages: Sequence[dict[str, Any]]) -> str:
     """What to do next with a run, as a command, with a reason where it is not simply the next stage."""
     held = {stage["stage"]: stage for stage in stages}
-    for name in AVAILABLE:
+    for name in CURRICULUM:
         command = _command(root, run, name)
         if name not in held:
             # Stage 0 runs with the stage after it, which is what people want.
@@ -103,11 +103,10 @@ def _next(root: Path, run: str, stages: Sequence[dict[str, Any]]) -> str:
             return command
         if gate and not (gate["passed"] or gate.get("override") or stage["skipped"]):
             return f"{command} stage.max_rounds=2  (the gate was not passed: add data and train again)"
-    last = held[AVAILABLE[-1]]
-    later = ", ".join(CURRICULUM[len(AVAILABLE) :])
-    if last["skipped"]:
-        return f"nothing: the base model has no gap that {AVAILABLE[-1]} could close ({later}: not available yet)"
-    return f"{_command(root, run, AVAILABLE[-1], verb='export DIR ')}  (all done; {later}: not available yet)"
+    trained = next((name for name in reversed(CURRICULUM[1:]) if not held[name]["skipped"]), None)
+    if trained is None:
+        return "nothing: the base model has no gap that a stage could close"
+    return f"{_command(root, run, trained, verb='export DIR ')}  (all done)"
 
 
 def _command(root: Path, run: str, stage: str, verb: str = "") -> str:

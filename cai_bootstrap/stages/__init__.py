@@ -11,13 +11,12 @@ if TYPE_CHECKING:  # the command line reads the names below without loading any 
     from cai_bootstrap.stages.stage import Stage
 
 CURRICULUM = ("baseline", "explicit", "implicit", "generation", "evaluation", "revision", "constitutional")
-AVAILABLE = CURRICULUM
 
 
 def load(name: str) -> Stage:
-    """The stage of that name. Raises UserError when there is none yet."""
-    if name not in AVAILABLE[1:]:
-        raise UserError(f"stage={name} has no steps: write one of {', '.join(AVAILABLE[1:])}")
+    """The stage of that name. Raises UserError where none of that name is trained."""
+    if name not in CURRICULUM[1:]:
+        raise UserError(f"stage={name} has no steps: write one of {', '.join(CURRICULUM[1:])}")
     module = importlib.import_module(f"cai_bootstrap.stages.{name}")
     stage: Stage = module.STAGE
     return stage
