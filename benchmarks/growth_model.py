@@ -2,8 +2,8 @@
 
     python -m benchmarks.growth_model paths.root=FOLDER [--instructions 185 370 740]
 
-Each size is a run of the command of its own, to the gate; the base model is prepared and measured before, once.
-A pair's seconds are those of the steps that work pair by pair, from the instructions to the adapter.
+Each size is a run of the command of its own, to the gate; the first one prepares and measures the base model too. A pair's
+seconds are those of the steps that work pair by pair, from the instructions to the adapter.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ def grow(root: Path, num_instructions: int, words: list[str]) -> dict[str, Any]:
         stage = run.stage("explicit")
         assert stage is not None
         steps = {step: artifact for step in stage["steps"] if (artifact := run.artifact("explicit", step)) is not None}
+        baseline = run.stage("baseline") or {"steps": {}}
+        before = [run.artifact("baseline", step) for step in baseline["steps"]]
     by_step = {step: artifact.manifest["seconds"] for step, artifact in steps.items()}
     num_pairs = int(steps["pairs"].json("statistics.json")["num_pairs"])
     growing = sum(taken for step, taken in by_step.items() if step not in _FIXED)
@@ -45,6 +47,7 @@ def grow(root: Path, num_instructions: int, words: list[str]) -> dict[str, Any]:
         "num_instructions": num_instructions,
         "num_pairs": num_pairs,
         "seconds": seconds,
+        "seconds_of_the_baseline": sum(artifact.manifest["seconds"] for artifact in before if artifact is not None),
         "seconds_by_step": by_step,
         "seconds_per_pair": growing / num_pairs,
         "gate": steps["gate"].json("gate.json"),
@@ -61,11 +64,8 @@ def main() -> None:
     roots = [word.removeprefix("paths.root=") for word in options.words if word.startswith("paths.root=")]
     if not roots:
         raise SystemExit("paths.root= is missing: name the folder of the runs, which may be resumed")
-    begin = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "cai_bootstrap", "stage=0", "run=growth", *options.words], check=True)
-    baseline = time.perf_counter() - begin
     sizes = [isolated.call(grow, Path(roots[0]), size, options.words) for size in options.instructions]
-    pairing.save("growth_model", {"baseline_seconds": baseline, "by_size": sizes})
+    pairing.save("growth_model", {"by_size": sizes})
 
 
 if __name__ == "__main__":
