@@ -75,8 +75,16 @@ def main() -> None:
     """Measure, save, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 2000, 4000, 8000, 16000])
-    sizes = parser.parse_args().sizes
-    pairing.save("growth", {"by_size": [isolated.call(make, size) for size in sizes]})
+    parser.add_argument("--repeats", type=int, default=3, help="the median by time per pair counts")
+    options = parser.parse_args()
+    # Round by round, so that a slow minute of the machine does not fall on one size.
+    rounds = [[isolated.call(make, size) for size in options.sizes] for _ in range(options.repeats)]
+    by_size = []
+    for runs in zip(*rounds, strict=True):
+        runs_in_order = sorted(runs, key=lambda run: run["ms_per_pair_in_steps"])
+        spread = [run["ms_per_pair_in_steps"] for run in runs_in_order]
+        by_size.append({**runs_in_order[len(runs) // 2], "ms_per_pair_in_steps_of_all": spread})
+    pairing.save("growth", {"by_size": by_size})
 
 
 if __name__ == "__main__":
