@@ -41,7 +41,7 @@ main keys (defaults in conf/):
   engine=transformers           and engine.batch_size=N, engine.dtype=float32|bfloat16 (0, auto: measured)
   train=dpo|orpo              and train.learning_rate=1e-4, train.num_epochs=2, train.quantization=none|nf4
   stage.max_rounds=N          a failed stage adds data and trains again, up to N rounds
-  stage.gate.override=REASON  let the chain go on after a failed gate; stays visible for ever
+  gate.override=REASON        let the chain go on after a failed gate; stays visible for ever
   paths.root=DIR              where data/ and checkpoints/ go (default: the working directory)
 
 options:
@@ -156,7 +156,8 @@ def parse(argv: Sequence[str], curriculum: Sequence[str]) -> Request:
             request.every_stage = word == "stage=all"
             request.stages = read_stages(word.partition("=")[2], curriculum)
         elif "=" in word:
-            request.overrides.append(word)
+            # A gate belongs to a stage; people name it without.
+            request.overrides.append(f"stage.{word}" if word.startswith("gate.") else word)
         else:
             words.append(word)
     if words:

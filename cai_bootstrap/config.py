@@ -198,6 +198,8 @@ class GateConfig:
     """What a stage must reach. `override` is a reason; it lets the chain go on and stays visible for ever."""
 
     min_strict: float
+    retention_items: int
+    """So many items of each ancestor's suite tell whether it was kept, drawn by kind with a fixed seed; 0 takes them all."""
     max_p_value: float
     noninferiority_margin: float
     """The paired 95 % lower bound of trained strict minus few-shot content must lie above minus this."""
@@ -217,6 +219,7 @@ class StagePreset:
     num_instructions: int
     min_pairs: int
     min_strict: float
+    retention_items: int
 
 
 @dataclass(kw_only=True)
@@ -313,6 +316,8 @@ class EvalConfig:
     num_items: int = 0
     """Evaluate only so many items, drawn by a fixed seed in the suite's proportions; 0 means all. For drafts and tests."""
     raw: bool = True
+    drift_items: int = 64
+    """Instructions that the trained model answers freely, to tell how far it has come from the base model."""
 
     def __post_init__(self) -> None:
         _require(self.split in ("dev", "test"), "eval.split", self.split, "dev or test")

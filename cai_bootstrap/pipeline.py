@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cai_bootstrap import stages
-from cai_bootstrap.config import Config, to_dict
+from cai_bootstrap.config import Config, SamplingConfig, to_dict
 from cai_bootstrap.engines.resolve import resolve_engine
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import MissingArtifact, UserError
@@ -20,11 +20,14 @@ from cai_bootstrap.stages.paths import Making
 from cai_bootstrap.stages.stage import Stage, load_seeds
 from cai_bootstrap.steps import decide
 from cai_bootstrap.steps.base import audit_model, prepare_base
+from cai_bootstrap.steps.drift import measure_drift
 from cai_bootstrap.steps.evaluate import score_outputs, write_outputs
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
 from cai_bootstrap.store.runner import Runner, bind
 
+DRIFT_SAMPLING = SamplingConfig(temperature=1.0, top_k=64, top_p=1.0, max_tokens=64)
+"""As near to the model's own distribution as engines sample."""
 UNTIL = ("pairs", "model", "gate")
 
 
@@ -34,6 +37,7 @@ class Outcome:
 
     arms: dict[str, Artifact] = field(default_factory=dict)
     """What the trained model is compared with: the base model raw (where asked for), cued, fewshot, and the parent."""
+    base: Artifact | None = None
     gap: Artifact | None = None
     pairs: Artifact | None = None
     model: Artifact | None = None
@@ -41,6 +45,7 @@ class Outcome:
     retained: dict[str, Artifact] = field(default_factory=dict)
     """The trained model's outcomes on its ancestors' suites."""
     gate: Artifact | None = None
+    drift: Artifact | None = None
 
 
 def measure_baseline(run: Runner, session: Session, config: Config, suite: str) -> tuple[Artifact, Outcome]:
@@ -70,7 +75,7 @@ def measure_baseline(run: Runner, session: Session, config: Config, suite: str) 
         settings={"max_p_value": config.stage.gate.max_p_value},
         inputs={"cued": arms["cued"], **fewshot},
     )
-    outcome = Outcome(arms={name: arms[name] for name in ("raw", "cued") if name in arms}, gap=gap)
+    outcome = Outcome(arms={name: arms[name] for name in ("raw", "cued") if name in arms}, base=base, gap=gap)
     if gap.is_made:
         outcome.arms["fewshot"] = fewshot[gap.json("shots.json")["better"]]
     else:  # only planned: which set is better will be known then
@@ -111,9 +116,10 @@ def bootstrap(
     outcome.trained = evaluate(step, session, config, f"eval{suffix}", outcome.model, stage.suite, "trained", [])
     if origin.evals:
         outcome.arms["parent"] = evaluate(step, session, config, "parent", parent, stage.suite, "trained", [])
-    for suite in origin.evals:
-        name = eval_step(suite, stage.suite, suffix)
-        outcome.retained[suite] = evaluate(step, session, config, name, outcome.model, suite, "trained", [])
+    outcome.retained = {suite: outcome.trained for suite in origin.evals if suite == stage.suite}
+    for suite in [suite for suite in origin.evals if suite != stage.suite]:
+        name, num_items = eval_step(suite, stage.suite, suffix), config.stage.gate.retention_items
+        outcome.retained[suite] = evaluate(step, session, config, name, outcome.model, suite, "trained", [], num_items)
     before = {f"before_{suite}": records for suite, records in origin.evals.items()}
     after = {f"after_{suite}": records for suite, records in outcome.retained.items()}
     outcome.gate = step(
@@ -122,6 +128,15 @@ def bootstrap(
         settings=to_dict(config.stage.gate),
         inputs={"trained": outcome.trained, **outcome.arms, **before, **after},
         values={"stage": stage.name, "warnings": warnings_of(run, stage.name)},
+    )
+    assert outcome.base is not None
+    told = [item.instruction for name in ("explicit", "implicit") for item in tasks.load_suite(name, "dev")]
+    outcome.drift = step(
+        f"drift{suffix}",
+        bind(measure_drift, session=session),
+        settings={"sampling": to_dict(DRIFT_SAMPLING), **config.engine.identity()},
+        inputs={"model": outcome.model, "base": outcome.base},
+        values={"instructions": told[:: max(1, len(told) // config.eval.drift_items)]},
     )
 
 
@@ -134,13 +149,15 @@ def evaluate(
     suite: str,
     arm: str,
     shots: list[list[str]],
+    num_items: int = 0,
 ) -> Artifact:
-    """A model's outputs on a suite, and from them the scores."""
+    """A model's outputs on a suite (or on `num_items` of it, where these are fewer than `eval.num_items`), and the scores."""
     which = {"suite": suite, "split": config.eval.split}
+    few = min(filter(None, (num_items, config.eval.num_items)), default=0)
     outputs = step(
         f"{name}-outputs",
         bind(write_outputs, session=session),
-        settings=eval_settings(config),
+        settings=eval_settings(config) | ({"num_items": few} if few else {}),
         inputs={"model": model},
         values={**which, "arm": arm, "shots": shots},
     )
@@ -246,8 +263,7 @@ def origin_of(root: Path, config: Config, *, planned: bool = False) -> Parent | 
 def eval_settings(config: Config) -> dict[str, Any]:
     """What an evaluation's outcome depends on."""
     chosen = config.eval
-    settings = {"max_tokens": chosen.max_tokens, "shard_size": chosen.shard_size, **config.engine.identity()}
-    return settings | ({"num_items": chosen.num_items} if chosen.num_items else {})
+    return {"max_tokens": chosen.max_tokens, "shard_size": chosen.shard_size, **config.engine.identity()}
 
 
 def warnings_of(run: Runner, stage: str) -> list[str]:

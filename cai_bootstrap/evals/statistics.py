@@ -9,6 +9,8 @@ from typing import Literal
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.records import EvalRecord, PairedTest, Rate
 
+_NUM_RESAMPLES = 2000
+
 Outcome = Literal["content", "strict"]
 
 
@@ -177,6 +179,26 @@ def auc(good: Sequence[float], bad: Sequence[float], confidence: float = 0.95) -
     low = float(brentq(excess, 0.0, inside)) if value > 0 else 0.0
     high = float(brentq(excess, inside, 1.0)) if value < 1 else 1.0
     return value, min(low, value), max(high, value)
+
+
+def ratio(numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95) -> dict[str, float]:
+    """`value`, `low`, `high` of sum(numerators) / sum(denominators), over pairs that were drawn together.
+
+    The interval is the percentile bootstrap's over the pairs (Efron and Tibshirani 1993, chapter 13), with a fixed seed. A
+    denominator of 0 in all is UserError.
+    """
+    import numpy as np
+
+    _require_confidence(confidence)
+    above, below = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
+    if not below.sum() > 0:
+        raise UserError(
+            f"a ratio over {len(below)} denominators that add up to {below.sum():g} is not defined: give some above 0"
+        )
+    drawn = np.random.default_rng(20261121).integers(len(below), size=(_NUM_RESAMPLES, len(below)))
+    sums = np.maximum(below[drawn].sum(axis=1), np.finfo(float).tiny)
+    low, high = np.quantile(above[drawn].sum(axis=1) / sums, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return {"value": float(above.sum() / below.sum()), "low": float(low), "high": float(high)}
 
 
 def compare(

@@ -11,6 +11,7 @@ from rich.console import Console
 from cai_bootstrap.config import Config
 from cai_bootstrap.records import GateResult
 from cai_bootstrap.report import tables
+from cai_bootstrap.report.ledger import drift_ledger
 from cai_bootstrap.report.status import next_command
 from cai_bootstrap.steps.decide import eval_records
 from cai_bootstrap.store.artifacts import Artifact
@@ -61,6 +62,7 @@ def print_outcome(config: Config, run: Run, outcome: Outcome, *, suite: str, ski
         minutes=minutes,
         call_minutes=seconds / 60,
         warnings=warnings,
+        ledger=drift_ledger(run),
     )
     folder, stem = run.folder / name, f"report-{suite}" if name == "baseline" else "report"
     write_atomic(folder / f"{stem}.txt", tables.render_text(report).encode())

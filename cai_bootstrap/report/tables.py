@@ -41,6 +41,8 @@ class Report:
     call_minutes: float
     """Of this call alone."""
     warnings: Sequence[str]
+    ledger: tuple[list[str], list[list[str]]] = ([], [])
+    """Columns and rows of the drift ledger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,9 @@ def _sections(report: Report) -> Iterator[_Section]:
     yield from _paired(report.arms, report.trained)
     if report.gate is not None:
         yield _gate(report.gate)
+    columns, rows = report.ledger
+    if rows:
+        yield _Section(title="Drift, stage by stage (95 % intervals)", columns=columns, rows=rows)
     if report.artifacts:
         yield _Section(title="Artifacts", lines=[f"{name}: {place}" for name, place in report.artifacts.items()])
     if report.minutes:

@@ -100,5 +100,11 @@ def _decided(
     arms: list[str] = ["cued", "fewshot", "raw", "parent"]
     base = {name: eval_records(others[name]) for name in arms if name in others}
     suites = [name.removeprefix("before_") for name in others if name.startswith("before_")]
-    retained = {suite: (eval_records(others[f"before_{suite}"]), eval_records(others[f"after_{suite}"])) for suite in suites}
+    retained: dict[str, tuple[list[EvalRecord], list[EvalRecord]]] = {}
+    for suite in suites:
+        before, after = (eval_records(others[f"{when}_{suite}"]) for when in ("before", "after"))
+        # Of an ancestor's suite often only a draw is evaluated: what both answered is compared.
+        common = {record.item_id for record in before} & {record.item_id for record in after}
+        kept = [[record for record in records if record.item_id in common] for records in (before, after)]
+        retained[suite] = (kept[0], kept[1])
     return evaluate_gate(stage, GateConfig(**work.settings), eval_records(trained), base, warnings, retained), base
