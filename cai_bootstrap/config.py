@@ -161,6 +161,27 @@ class SelectionConfig:
 
 
 @dataclass(kw_only=True)
+class PilotConfig:
+    """A small generation before the full one, and the shares that stop it when they are missed for sure."""
+
+    num_instructions: int
+    max_runaway: float
+    """Of texts that repeat themselves."""
+    max_cut: float
+    """Of texts that reached the token limit."""
+    max_duplicates: float
+    """Of instruction lines that repeat one."""
+    min_kept: float
+    """Of instructions with an answer that selection keeps."""
+
+    def __post_init__(self) -> None:
+        _require(self.num_instructions >= 1, "pilot.num_instructions", self.num_instructions, "1 or more")
+        for name in ("max_runaway", "max_cut", "max_duplicates", "min_kept"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"pilot.{name}", value, "a share from 0 to 1")
+
+
+@dataclass(kw_only=True)
 class ConstructionConfig:
     """Tasks with known answers that are made out of kept answers."""
 
@@ -234,6 +255,7 @@ class StageConfig:
     presets: dict[str, StagePreset] = field(default_factory=dict)
     roles: dict[str, str] = field(default_factory=dict)
     """Whose promoted model does what, by role; what is not named is done by the parent."""
+    pilot: PilotConfig
     instructions: InstructionsConfig
     responses: ResponsesConfig
     selection: SelectionConfig

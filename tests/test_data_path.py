@@ -39,7 +39,7 @@ def test_a_draw_keeps_the_proportions_and_the_order() -> None:
 
 # ---- the whole path
 
-STEPS = ["instructions", "candidates", "calibration", "verdicts", "kept", "rejected", "pairs"]
+STEPS = ["calibration", "instructions", "candidates", "verdicts", "kept", "rejected", "pairs"]
 
 
 def test_the_data_path_makes_pairs_once(tmp_path: Path) -> None:

@@ -26,11 +26,13 @@ from cai_bootstrap.steps.critique import (
 from cai_bootstrap.steps.generate import draft_candidates, write_rejected
 from cai_bootstrap.steps.judge import calibrate, judge_candidates
 from cai_bootstrap.steps.pair import iter_pairs, make_pairs
+from cai_bootstrap.steps.pilot import judge_pilot
 from cai_bootstrap.steps.prompts import make_instructions
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.runner import bind
 
 Step = Callable[..., Artifact]
+_MIN_TIMES_PILOT = 4
 _QUOTED = re.compile(r'"([^"]* [^"]* [^"]*)"')
 """A draft, an answer or a question inside an instruction; single words and pairs of them stand everywhere."""
 
@@ -61,27 +63,19 @@ class Making:
         return self.step(f"{name}{self.suffix}", bind(function, session=self.session) if heavy else function, **parts)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What generation came to: instructions, everything that was written to them, and the answers that were kept."""
+
+    instructions: Artifact
+    candidates: Artifact
+    kept: Artifact
+
+
 def few_shot_pairs(making: Making) -> Artifact:
     """Instructions from lists, few-shot answers, the best of them kept, and what is rejected against them."""
-    run, stage, config, parent = making.run, making.stage, making.config, making.parent
-    seeds, sampled, c = seeds_of(stage, config.stage.seeds), config.engine.identity(), to_dict(config.stage)
-    principles = [list(entry) for entry in constitution.load().in_order()]
-
-    instructions = run(
-        "instructions",
-        make_instructions,
-        settings={**c["instructions"], **sampled},
-        inputs={"model": parent},
-        values={"seeds": seeds["instructions"], "heldout": heldout(), "previous": _instructions_of(making.earlier)},
-    )
-    candidates = run(
-        "candidates",
-        draft_candidates,
-        settings={k: v for k, v in {**c["responses"], **sampled}.items() if k != "zero_shot"},
-        inputs={"model": parent, "instructions": instructions},
-        values={"shots": seeds["shots"]},
-    )
-    run(
+    seeds, c = seeds_of(making.stage, making.config.stage.seeds), to_dict(making.config.stage)
+    making.run(
         "calibration",
         calibrate,
         settings={
@@ -89,43 +83,87 @@ def few_shot_pairs(making: Making) -> Artifact:
             "min_auc": c["selection"]["min_auc"],
             "num_candidates": c["responses"]["num_candidates"],
             "sampling": c["responses"]["sampling"],
-            **sampled,
+            **making.config.engine.identity(),
         },
-        inputs={"model": parent},
+        inputs={"model": making.parent},
         values={
             "shots": seeds["shots"],
-            "kinds": list(map(list, stage.kinds)),
-            "principles": [text for _, text in principles],
+            "kinds": list(map(list, making.stage.kinds)),
+            "principles": [text for _, text in constitution.load().in_order()],
         },
     )
-    verdicts = run(
-        "verdicts",
-        judge_candidates,
-        settings={
-            "methods": c["selection"]["methods"],
-            "shard_size": c["selection"]["shard_size"],
-            **sampled,
-        },
-        inputs={"model": parent, "instructions": instructions, "candidates": candidates},
-        values={"shots": seeds["shots"], "principles": principles},
-    )
-    kept = run(
-        "kept",
-        stage.keep,
-        heavy=False,
-        settings={"methods": c["selection"]["methods"], "min_scores": c["selection"]["min_scores"]},
-        inputs={"instructions": instructions, "candidates": candidates, "verdicts": verdicts},
-    )
-    if stage.construct is not None:
-        kept = run(
+    _pilot(making, _few_shot_answers)
+    answers = _few_shot_answers(making)
+    kept = answers.kept
+    if making.stage.construct is not None:
+        kept = making.run(
             "constructed",
-            stage.construct,
+            making.stage.construct,
             heavy=False,
             settings=c["construction"],
             inputs={"kept": kept},
             values={"refusals": seeds["refusals"]},
         )
-    return _reject_and_pair(making, candidates, kept, seeds["refusals"])
+    return _reject_and_pair(making, answers.candidates, kept, seeds["refusals"])
+
+
+def _few_shot_answers(making: Making) -> Answers:
+    run, config, parent = making.run, making.config, making.parent
+    seeds, sampled, c = seeds_of(making.stage, config.stage.seeds), config.engine.identity(), to_dict(config.stage)
+    methods = c["selection"]["methods"]
+    instructions = _instructions(making, parent, seeds["instructions"])
+    candidates = run(
+        "candidates",
+        draft_candidates,
+        settings={k: v for k, v in {**c["responses"], **sampled}.items() if k != "zero_shot"},
+        inputs={"model": parent, "instructions": instructions},
+        values={"shots": seeds["shots"]},
+    )
+    verdicts = run(
+        "verdicts",
+        judge_candidates,
+        settings={"methods": methods, "shard_size": c["selection"]["shard_size"], **sampled},
+        inputs={"model": parent, "instructions": instructions, "candidates": candidates},
+        values={"shots": seeds["shots"], "principles": [list(entry) for entry in constitution.load().in_order()]},
+    )
+    kept = run(
+        "kept",
+        making.stage.keep,
+        heavy=False,
+        settings={"methods": methods, "min_scores": c["selection"]["min_scores"]},
+        inputs={"instructions": instructions, "candidates": candidates, "verdicts": verdicts},
+    )
+    return Answers(instructions, candidates, kept)
+
+
+def _pilot(making: Making, answer: Callable[[Making], Answers]) -> None:
+    """The same on some dozens of instructions first, with limits: what they miss stops the stage before its hour of work.
+
+    Only of a first round, and only where the whole is at least four times as large.
+    """
+    stage = making.config.stage
+    if making.earlier is not None or stage.instructions.num_instructions < _MIN_TIMES_PILOT * stage.pilot.num_instructions:
+        return
+    instructions = dataclasses.replace(stage.instructions, num_instructions=stage.pilot.num_instructions)
+    config = dataclasses.replace(making.config, stage=dataclasses.replace(stage, instructions=instructions))
+    answers = answer(dataclasses.replace(making, config=config, suffix=f"{making.suffix}-pilot"))
+    making.run(
+        "pilot",
+        judge_pilot,
+        heavy=False,
+        settings=to_dict(stage.pilot),
+        inputs={"instructions": answers.instructions, "candidates": answers.candidates, "kept": answers.kept},
+    )
+
+
+def _instructions(making: Making, model: Artifact, seeds: dict[str, Any]) -> Artifact:
+    return making.run(
+        "instructions",
+        make_instructions,
+        settings={**to_dict(making.config.stage.instructions), **making.config.engine.identity()},
+        inputs={"model": model},
+        values={"seeds": seeds, "heldout": heldout(), "previous": _instructions_of(making.earlier)},
+    )
 
 
 def constitutional_pairs(making: Making) -> Artifact:
@@ -133,45 +171,41 @@ def constitutional_pairs(making: Making) -> Artifact:
 
     Each round is done by the model that the stage before taught it to (`stage.roles`).
     """
-    run, stage, config = making.run, making.stage, making.config
-    seeds, sampled, c = seeds_of(stage, config.stage.seeds), config.engine.identity(), to_dict(config.stage)
-    principles, size = texts_of(constitution.load().principles), {"shard_size": c["responses"]["shard_size"], **sampled}
-    examples = {id_: [list(dataclasses.astuple(of)) for of in given] for id_, given in load_critiques().items()}
+    values = {"principles": texts_of(constitution.load().principles), "examples": _critiques()}
+    identity = making.config.engine.identity()
+    making.run("calibration", calibrate_critic, settings=identity, inputs={"model": making.model_for("critic")}, values=values)
+    _pilot(making, _constitutional_answers)
+    answers = _constitutional_answers(making)
+    seeds = seeds_of(making.stage, making.config.stage.seeds)
+    return _reject_and_pair(making, answers.candidates, answers.kept, seeds["refusals"])
 
-    instructions = run(
-        "instructions",
-        make_instructions,
-        settings={**c["instructions"], **sampled},
-        inputs={"model": making.model_for("prompts")},
-        values={"seeds": seeds["instructions"], "heldout": heldout(), "previous": _instructions_of(making.earlier)},
-    )
+
+def _constitutional_answers(making: Making) -> Answers:
+    run, config = making.run, making.config
+    seeds, sampled, c = seeds_of(making.stage, config.stage.seeds), config.engine.identity(), to_dict(config.stage)
+    principles, size = texts_of(constitution.load().principles), {"shard_size": c["responses"]["shard_size"], **sampled}
+    sampling, critic = c["responses"]["sampling"], {"model": making.model_for("critic")}
+
+    instructions = _instructions(making, making.model_for("prompts"), seeds["instructions"])
     originals = run(
         "originals",
         write_originals,
         settings={"sampling": c["responses"]["zero_shot"], **size},
         inputs={"model": making.model_for("answers"), "instructions": instructions},
     )
-    critic = {"model": making.model_for("critic")}
-    run(
-        "calibration",
-        calibrate_critic,
-        settings=sampled,
-        inputs=critic,
-        values={"principles": principles, "examples": examples},
-    )
     critiques = run(
         "critiques",
         write_critiques,
-        settings={"sampling": c["responses"]["sampling"], **size},
+        settings={"sampling": sampling, **size},
         inputs={**critic, "originals": originals},
-        values={"principles": principles, "applies": seeds["applies"], "examples": examples},
+        values={"principles": principles, "applies": seeds["applies"], "examples": _critiques()},
     )
     revisions = run(
         "revisions",
         write_revisions,
-        settings={"sampling": c["responses"]["sampling"], "num_candidates": c["responses"]["num_candidates"], **size},
+        settings={"sampling": sampling, "num_candidates": c["responses"]["num_candidates"], **size},
         inputs={"model": making.model_for("reviser"), "critiques": critiques},
-        values={"principles": principles, "examples": examples},
+        values={"principles": principles, "examples": _critiques()},
     )
     verdicts = run(
         "verdicts",
@@ -182,13 +216,13 @@ def constitutional_pairs(making: Making) -> Artifact:
     )
     kept = run(
         "kept",
-        stage.keep,
+        making.stage.keep,
         heavy=False,
         settings={"min_scores": c["selection"]["min_scores"]},
         inputs={"revisions": revisions, "verdicts": verdicts},
         values={"principles": principles, "refusals": seeds["refusals"]},
     )
-    return _reject_and_pair(making, revisions, kept, seeds["refusals"])
+    return Answers(instructions, revisions, kept)
 
 
 def _reject_and_pair(making: Making, candidates: Artifact, kept: Artifact, refusals: list[str]) -> Artifact:
@@ -214,6 +248,10 @@ def heldout() -> list[str]:
     suites = [tasks.load_suite(name, split) for name in tasks.SUITE_SHA256 for split in tasks.SPLITS]
     told = [item.instruction for suite in suites for item in suite]
     return [*told, *(text for instruction in told for text in _QUOTED.findall(instruction))]
+
+
+def _critiques() -> dict[str, list[list[str]]]:
+    return {id_: [list(dataclasses.astuple(critique)) for critique in given] for id_, given in load_critiques().items()}
 
 
 def _instructions_of(pairs: Artifact | None) -> list[str]:
