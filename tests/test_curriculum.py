@@ -46,15 +46,15 @@ def known() -> dict[str, str]:
     return {**dict(shots), **SENTENCES}
 
 
+def as_one_form(name: str, given: str | None = None) -> dict[str, Any]:
+    """A stage's seeds as one form a kind: the scripted model continues every list in the same way, whatever its form."""
+    seeds = load_seeds(name, given)
+    forms_of = seeds["instructions"].items()
+    return {**seeds, "instructions": {kind: {"any": list(chain(*forms.values()))} for kind, forms in forms_of}}
+
+
 @pytest.fixture(autouse=True)
 def one_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scripted model continues every list in the same way, whatever its form."""
-
-    def as_one_form(name: str, given: str | None = None) -> dict[str, Any]:
-        seeds = load_seeds(name, given)
-        forms_of = seeds["instructions"].items()
-        return {**seeds, "instructions": {kind: {"any": list(chain(*forms.values()))} for kind, forms in forms_of}}
-
     monkeypatch.setattr(stages.stage, "load_seeds", as_one_form)
 
 
