@@ -2,9 +2,9 @@
 
     python -m benchmarks.roofline [--model DIR] [--prompts 128] [--verdicts 64]
 
-The limit of a piece of work is its fp32 operations over the matrix rate that was measured a moment before, with packed products;
-its operations are counted in the layers as they run, so what is padded or computed twice counts as useful only once it is gone.
-Time by layer is taken with hooks around each layer, in this process.
+The limit of a piece of work is its fp32 operations over the matrix rate that was measured a moment before, with packed
+products. Its operations are counted in the layers as they run; padding counts as well, so a share says how fast the layers are
+run and not how little is run. Time by layer is taken with hooks around each layer, in this process.
 """
 
 from __future__ import annotations
