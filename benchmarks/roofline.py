@@ -96,11 +96,9 @@ def rates(threads: int) -> dict[str, Any]:
             ways["fp32, packed"] = functools.partial(packed.multiply, left, packed.pack(weight))
         work = 2e-9 * rows * inner * outer
         found[f"{rows} x {inner} x {outer}"] = {name: work / _seconds(way) for name, way in ways.items()}
-    large = torch.randn(64 * 1024 * 1024 // 4)
     vector, matrix = torch.randn(640), torch.randn(65536, 640)
     return {
         "gflops": found,
-        "copy_gb_per_s": 2e-9 * large.nbytes / _seconds(large.clone),
         "matrix_vector_gb_per_s": 1e-9 * matrix.nbytes / _seconds(lambda: matrix @ vector),
     }
 

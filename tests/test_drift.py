@@ -39,7 +39,7 @@ class TwoModels(ScriptedSession):
 def drift(root: Path, gap: float) -> dict[str, Any]:
     with Run(root, "r") as run:
         model, base = given(run, "model", model__json={}), given(run, "base", model__json={})
-        return run.step(
+        artifact = run.step(
             "explicit",
             "drift",
             bind(measure_drift, session=TwoModels(gap)),
@@ -47,7 +47,9 @@ def drift(root: Path, gap: float) -> dict[str, Any]:
             inputs={"model": model, "base": base},
             values={"instructions": [f"What is thing number {n}?" for n in range(20)]},
             seed=1,
-        ).json("drift.json")
+        )
+    found: dict[str, Any] = artifact.json("drift.json")
+    return found
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.25])
@@ -63,7 +65,8 @@ def test_a_ratio_has_the_interval_of_resampled_pairs() -> None:
     below = rng.uniform(5, 15, 400)
     above = below * rng.normal(0.3, 0.1, 400)
     found = statistics.ratio(list(above), list(below))
-    assert found["low"] < found["value"] == pytest.approx(above.sum() / below.sum()) < found["high"]
+    assert found["value"] == pytest.approx(above.sum() / below.sum())
+    assert found["low"] < found["value"] < found["high"]
     # Of a mean of 400 draws with deviation 0.1 the standard error is 0.005.
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * 0.005, rel=0.25)
     with pytest.raises(UserError, match="add up to 0"):

@@ -35,7 +35,13 @@ def arm(name: str, *, content: int, strict: int, total: int = TOTAL) -> list[Eva
 
 def gate_config(override: str | None = None) -> GateConfig:
     return GateConfig(
-        min_strict=0.7, max_p_value=1e-6, noninferiority_margin=0.05, max_loss=0.03, loss_margin=0.06, override=override
+        retention_items=0,
+        min_strict=0.7,
+        max_p_value=1e-6,
+        noninferiority_margin=0.05,
+        max_loss=0.03,
+        loss_margin=0.06,
+        override=override,
     )
 
 

@@ -51,7 +51,13 @@ def shown() -> Report:
     }
     trained = arm("trained", content=82, strict=75)
     gate = GateConfig(
-        min_strict=0.7, max_p_value=1e-6, noninferiority_margin=0.05, max_loss=0.03, loss_margin=0.06, override=None
+        retention_items=0,
+        min_strict=0.7,
+        max_p_value=1e-6,
+        noninferiority_margin=0.05,
+        max_loss=0.03,
+        loss_margin=0.06,
+        override=None,
     )
     return Report(
         suite="explicit",
@@ -109,7 +115,13 @@ def test_the_text_is_110_columns_wide_apart_from_what_cannot_break(shown: Report
 
 def test_a_failed_gate_says_so(shown: Report) -> None:
     gate = GateConfig(
-        min_strict=0.95, max_p_value=1e-6, noninferiority_margin=0.05, max_loss=0.03, loss_margin=0.06, override="a smoke test"
+        retention_items=0,
+        min_strict=0.95,
+        max_p_value=1e-6,
+        noninferiority_margin=0.05,
+        max_loss=0.03,
+        loss_margin=0.06,
+        override="a smoke test",
     )
     assert shown.trained is not None
     text = render_text(replace(shown, gate=evaluate_gate("explicit", gate, shown.trained, shown.arms, [])))

@@ -17,6 +17,7 @@ from cai_bootstrap.engines.engine import Engine, Generation, GenerationRequest, 
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.lineage import find_parent
 from cai_bootstrap.records import HeldOutItem
+from cai_bootstrap.report.ledger import drift_ledger
 from cai_bootstrap.store.run import Run
 
 TRAINED = stages.CURRICULUM[1:]
@@ -44,10 +45,18 @@ def reference(item: HeldOutItem) -> str:
     told = item.arguments
     if item.suite == "constitutional" and item.kind == "harmful":
         return "I'm sorry, but I cannot help you with that."
-    for name in ("accepted", "goals", "words", "topic", "groups"):
+    if item.suite == "generation":
+        topic = (told.get("topic") or ["day"])[0]
+        return {
+            "question": f"Why does the {topic} look so old?",
+            "fact": f"The {topic} is very old.",
+            "request": f"Could you please show me the {topic}?",
+            "instruction": f"Put the {topic} on the table.",
+        }.get(item.kind, "Be careful!")
+    for name in ("accepted", "goals", "words", "groups"):
         if told.get(name):
             first = told[name][0]
-            return f"The {first} is here." if name in ("words", "topic") else str(first if isinstance(first, str) else first[0])
+            return f"The {first} is here." if name == "words" else str(first if isinstance(first, str) else first[0])
     if "label" in told:
         return f"{told['label']}."
     return "5." if told.get("at_least") else "1."
@@ -128,7 +137,10 @@ def test_from_base_to_constitutional(
             assert model is not None
             assert adapter.manifest["inputs"]["model"] == model.digest
         made = {name: run.stage(name) for name in TRAINED}
+        columns, rows = drift_ledger(run)
+    assert columns[1:] == list(TRAINED)
+    measured = {row[0]: [cell != "–" for cell in row[1:]] for row in rows if row[0].startswith("strict")}
+    suites = [stages.load(name).suite for name in TRAINED]
+    assert measured == {f"strict on {suite}": [at >= first for at in range(6)] for first, suite in enumerate(suites)}
     assert all(entry and entry["gate"]["override"] for entry in made.values())
-    report = (tmp_path / "data" / "runs" / "default" / "constitutional" / "report.txt").read_text()
-    assert "strict on revision" in report
     assert json.loads(next((tmp_path / "data" / "store" / "constitutional").glob("gate-*/safety.json")).read_text())["checks"]
