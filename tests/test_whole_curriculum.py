@@ -89,8 +89,7 @@ class Models(ScriptedSession):
         return engine(self.known, spoil=[text for text in SENTENCES if "near" in SENTENCES[text]])
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_from_base_to_constitutional(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
