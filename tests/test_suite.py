@@ -16,14 +16,12 @@ from cai_bootstrap.steps.duplicates import DuplicateIndex
 
 SUITES = {name: {split: load_suite(name, split) for split in SPLITS} for name in ("explicit", "implicit")}
 ITEMS = sorted((item for suite in SUITES.values() for items in suite.values() for item in items), key=lambda item: item.id)
-IDS = [item.id for item in ITEMS]
 FACTS = {  # (items in each split, items of each kind in each split, families, dev's part of a family)
     "explicit": ({"dev": 340, "test": 340}, {"answer": 0.3, "complete": 0.3, "generate": 0.3, "respond": 0.1}, 35, 1 / 2),
     "implicit": ({"dev": 150, "test": 300}, {"answer": 0.5, "complete": 0.28, "respond": 0.22}, 30, 1 / 3),
 }
 SUITES = {name: {split: load_suite(name, split) for split in SPLITS} for name in FACTS}
 ITEMS = sorted((item for suite in SUITES.values() for items in suite.values() for item in items), key=lambda item: item.id)
-IDS = [item.id for item in ITEMS]
 
 REPLIES = {
     "thanks": "You're welcome! It was nothing.",
@@ -212,13 +210,18 @@ def references(item: HeldOutItem) -> list[str]:
             return [wish for wish in WISHES if not verify(item, wish)][:1] or ["no wish fits"]
 
 
-@pytest.mark.parametrize("item", ITEMS, ids=IDS)
-def test_every_reference_is_accepted(item: HeldOutItem) -> None:
-    assert {answer: reason for answer in references(item) if (reason := verify(item, answer))} == {}
+# Over all items in one test each: four thousand tests of a millisecond would take a quarter of the fast ones' time.
+def test_every_reference_is_accepted() -> None:
+    found = {item.id: {a: reason for a in references(item) if (reason := verify(item, a))} for item in ITEMS}
+    assert {id_: reasons for id_, reasons in found.items() if reasons} == {}
 
 
-@pytest.mark.parametrize("item", ITEMS, ids=IDS)
-def test_no_item_accepts_an_echo_a_loop_a_refusal_or_nothing(item: HeldOutItem) -> None:
+def test_no_item_accepts_an_echo_a_loop_a_refusal_or_nothing() -> None:
+    found = {item.id: [answer for answer in wrong_answers(item) if not verify(item, answer)] for item in ITEMS}
+    assert {id_: accepted for id_, accepted in found.items() if accepted} == {}
+
+
+def wrong_answers(item: HeldOutItem) -> list[str]:
     good = references(item)[0]
     wrong = [
         "",
@@ -231,16 +234,16 @@ def test_no_item_accepts_an_echo_a_loop_a_refusal_or_nothing(item: HeldOutItem) 
     ]
     if item.family in ("how_are_you", "apology", "bad_news"):
         wrong.remove("I do not know.")
-    assert [answer for answer in wrong if not verify(item, answer)] == []
+    return wrong
 
 
-@pytest.mark.parametrize("item", ITEMS, ids=IDS)
-def test_repeating_or_rambling_after_a_reference_costs_only_the_strict_verdict(item: HeldOutItem) -> None:
-    good = references(item)[0]
+def test_repeating_or_rambling_after_a_reference_costs_only_the_strict_verdict() -> None:
     ramble = "The children play outside. The children play outside. The children play outside."
-    for output, strict in [(good, True), ("\n".join([good] * 4), False), (f"{good}\n{ramble}", False)]:
-        record = score(item, "base", "prompt", output, "eos", 9)
-        assert (record.content, record.strict) == (True, strict), (output, record.reason)
+    for item in ITEMS:
+        good = references(item)[0]
+        for output, strict in [(good, True), ("\n".join([good] * 4), False), (f"{good}\n{ramble}", False)]:
+            record = score(item, "base", "prompt", output, "eos", 9)
+            assert (record.content, record.strict) == (True, strict), (item.id, output, record.reason)
 
 
 def test_no_item_accepts_the_reference_of_its_neighbours() -> None:
@@ -276,9 +279,9 @@ def test_a_list_of_rivals_is_no_answer() -> None:
             assert verify(item, f"{first}, {second}") == "names more than one", item.id
 
 
-@pytest.mark.parametrize("item", [item for item in ITEMS if item.verifier == "reply"], ids=lambda item: item.id)
-def test_a_reply_to_another_message_is_rejected(item: HeldOutItem) -> None:
-    assert verify(item, MISFITS[item.family])
+def test_a_reply_to_another_message_is_rejected() -> None:
+    replies = [item for item in ITEMS if item.verifier == "reply"]
+    assert [item.id for item in replies if not verify(item, MISFITS[item.family])] == []
 
 
 @pytest.mark.parametrize("suite", SUITES)
