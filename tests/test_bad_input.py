@@ -114,6 +114,7 @@ def test_a_full_disk_before_anything_is_one_line(tmp_path: Path) -> None:
     assert committed(tmp_path) == {}
 
 
+@pytest.mark.slow  # it measures six suites in between
 def test_a_full_disk_damages_nothing_and_the_same_command_goes_on(tmp_path: Path, run_cli: RunCli) -> None:
     # 64 KiB let the store's own small files pass and stop the library that writes the weights.
     code, err = run_limited(tmp_path, *DRAFT, num_bytes=64 * 1024)
