@@ -67,7 +67,7 @@ def test_the_critic_is_asked_in_both_orders() -> None:
         critic_margins(Undefined(), [("rule", "Q?", "right", "x")])
 
 
-def calibrated(run: Run, engine: ScriptedEngine, methods: dict[str, str]) -> Artifact:
+def calibrated(run: Run, engine: ScriptedEngine, methods: dict[str, str], **more: list[list[str]]) -> Artifact:
     config = configured().stage
     return run.step(
         "explicit",
@@ -84,6 +84,7 @@ def calibrated(run: Run, engine: ScriptedEngine, methods: dict[str, str]) -> Art
             "shots": SEEDS["shots"],
             "kinds": [list(kind) for kind in stages.load("explicit").kinds],
             "principles": ["Answer what was asked."],
+            **more,
         },
         seed=1,
     )
@@ -101,6 +102,18 @@ def test_calibration_measures_every_method(tmp_path: Path) -> None:
         assert found["auc"] > 0.95
         assert found["useful"]
     assert {row["kind"] for row in made.rows()} == set(KINDS)
+
+
+def test_more_planted_answers_make_the_interval_narrower(tmp_path: Path) -> None:
+    planted = [[f"What is the colour of thing {n}?", f"Colour {n}."] for n in range(20)] + [["Respond to: Hi.", "Hello you!"]]
+    with Run(tmp_path, "r") as run:
+        few, many = (
+            calibrated(run, ScriptedEngine({**KNOWN, **dict(planted)}), dict.fromkeys(KINDS, "relevance"), **more)
+            for more in ({}, {"planted": planted})
+        )
+    (before, after) = (made.json("calibration.json")["relevance"]["all"] for made in (few, many))
+    assert after["num_good"] == before["num_good"] + 21
+    assert after["high"] - after["low"] < before["high"] - before["low"]
 
 
 @pytest.mark.parametrize("method", ["relevance", "critic", "fewshot_logprob"])

@@ -14,7 +14,7 @@ from cai_bootstrap.config import Config, to_dict
 from cai_bootstrap.critiques import load_critiques
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import tasks
-from cai_bootstrap.stages.stage import Stage, seeds_of
+from cai_bootstrap.stages.stage import Stage, load_seeds, seeds_of
 from cai_bootstrap.steps.critique import (
     calibrate_critic,
     judge_revisions,
@@ -90,6 +90,7 @@ def few_shot_pairs(making: Making) -> Artifact:
             "shots": seeds["shots"],
             "kinds": list(map(list, making.stage.kinds)),
             "principles": [text for _, text in constitution.load().in_order()],
+            **_more_planted(making.stage),
         },
     )
     _pilot(making, _few_shot_answers)
@@ -105,6 +106,13 @@ def few_shot_pairs(making: Making) -> Artifact:
             values={"refusals": seeds["refusals"]},
         )
     return _reject_and_pair(making, answers.candidates, kept, seeds["refusals"])
+
+
+def _more_planted(stage: Stage) -> dict[str, Any]:
+    """The worked examples of a stage's other pools: sixteen of its own kinds a set are too few to tell a method by."""
+    pools = [load_seeds(name)["shots"] for name in stage.seeds[1:]]
+    found = [shot for pool in pools for name in sorted(pool) for shot in pool[name]]
+    return {"planted": found} if found else {}
 
 
 def _few_shot_answers(making: Making) -> Answers:

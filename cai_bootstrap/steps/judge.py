@@ -77,11 +77,19 @@ def critic_margins(engine: Engine, items: Sequence[tuple[str, str, str, str]]) -
 
 @step(version=2)
 def calibrate(
-    work: Work, *, session: Session, model: Artifact, shots: Shots, kinds: list[list[str]], principles: list[str]
+    work: Work,
+    *,
+    session: Session,
+    model: Artifact,
+    shots: Shots,
+    kinds: list[list[str]],
+    principles: list[str],
+    planted: list[list[str]] | None = None,
 ) -> None:
     """`calibration.json`: for each method its AUC with 95 % interval on planted good and bad answers, by kind.
 
-    Planted are the worked examples themselves: each set is judged with the other set as examples. Good is the example's
+    Planted are the worked examples themselves: each set is judged with the other set as examples. `planted` are more of them,
+    [instruction, answer], judged with all sets. Good is the example's
     answer, bad are an answer of the same form to another instruction and one of another form. `kinds` are [kind, pattern]
     pairs: the first pattern that an instruction begins with tells its kind. Raises StepFailed when the method that the
     config names for a kind does not separate good from bad.
@@ -89,7 +97,7 @@ def calibrate(
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
     with work.progress.task("calibration", None):
-        work.shard(0, lambda seed: _calibration_rows(engine, work.settings, shots, kinds, principles, seed))
+        work.shard(0, lambda seed: _calibration_rows(engine, work.settings, shots, kinds, principles, planted or [], seed))
     rows = list(work.rows_of([0]))
     methods = {kind: SelectionMethod(name) for kind, name in work.settings["methods"].items()}
     table: dict[str, Any] = {}
@@ -129,17 +137,19 @@ def _calibration_rows(
     shots: Shots,
     kinds: list[list[str]],
     principles: list[str],
+    more: list[list[str]],
     seed: int,
 ) -> list[dict[str, Any]]:
     rng = random.Random(seed)
     rows: list[dict[str, Any]] = []
-    for name in sorted(shots):
-        examples = [(q, a) for other in sorted(shots) if other != name for q, a in shots[other]]
-        items = [(question, answer, _kind(question, kinds)) for question, answer in shots[name]]
+    for name, of_set in (*sorted(shots.items()), *([("more", more)] if more else [])):
+        others = {key: value for key, value in shots.items() if key != name}
+        examples = [(q, a) for other in sorted(others) for q, a in others[other]]
+        items = [(question, answer, _kind(question, kinds)) for question, answer in of_set]
         sampled = sample_candidates(
             engine,
             [(f"planted-{name}-{i}", question) for i, (question, _, _) in enumerate(items)],
-            {key: value for key, value in shots.items() if key != name},
+            others,
             settings["num_candidates"],
             SamplingConfig(**settings["sampling"]),
             seed,
