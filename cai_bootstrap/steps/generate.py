@@ -23,7 +23,7 @@ _REFUSAL_LISTS = 40
 """Lists continued at once: as a rule one round gives enough, and a wide batch costs little more than a narrow one."""
 T = TypeVar("T")
 MIN_REFUSALS = 50
-"""Different refusals that the pairs draw from; a fixed phrase would be learnt instead of the habit."""
+"""Different refusals that are asked for, where pairs need any; a fixed phrase would be learnt instead of the habit."""
 _MAX_REFUSAL_SHARDS = 12
 
 
@@ -122,7 +122,7 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
 
     Writes `zero_shot.jsonl` and `run_on.jsonl` (Completions, prompt_id an instruction) and `refusals.json`. Only as many
     instructions get either as the shares of `rejected_mix` ask for.
-    Raises StepFailed when fewer than 50 different refusals come.
+    Raises StepFailed when fewer different refusals come than pairs need (or than 50, where these are fewer).
     """
     mix = work.settings["rejected_mix"]
     rows = [(row["prompt_id"], row["instruction"], row["text"]) for row in kept.iter_rows()]
@@ -144,16 +144,18 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
             work.shard(num_shards + index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
             task.update(len(habitual) + min((index + 1) * size, len(rambling)))
     found: dict[str, None] = {}
+    needed = math.ceil(mix.get("refusal", 0) * len(rows))
     with work.progress.task("refusals", MIN_REFUSALS) as task:
-        for index in range(2 * num_shards, 2 * num_shards + _MAX_REFUSAL_SHARDS):
+        for index in range(2 * num_shards, 2 * num_shards + (_MAX_REFUSAL_SHARDS if needed else 0)):
             work.shard(index, lambda seed: _refusals(engine, refusals, seed))
             found |= {row["text"]: None for row in work.rows_of([index])}
             task.update(len(found))
             if len(found) >= MIN_REFUSALS:
                 break
-    if len(found) < MIN_REFUSALS:
+    if len(found) < min(needed, MIN_REFUSALS):  # a trained model writes fewer different ones than a base model
         raise StepFailed(
-            f"only {len(found)} different refusals came, {MIN_REFUSALS} are needed: add examples under `refusals` in the seeds"
+            f"only {len(found)} different refusals came, {min(needed, MIN_REFUSALS)} are needed: add examples under `refusals` "
+            "in the seeds"
         )
     num_habitual, num_rambling = (-(-len(part) // size) for part in (habitual, rambling))
     work.write_rows("zero_shot.jsonl", work.rows_of(range(num_habitual)))
