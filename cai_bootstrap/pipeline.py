@@ -17,7 +17,7 @@ from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.lineage import Parent, eval_step, find_parent, require_promoted
 from cai_bootstrap.stages.paths import Making
-from cai_bootstrap.stages.stage import Stage, load_seeds
+from cai_bootstrap.stages.stage import Stage, load_seeds, seeds_of
 from cai_bootstrap.steps import decide
 from cai_bootstrap.steps.base import audit_model, prepare_base
 from cai_bootstrap.steps.drift import measure_drift
@@ -103,6 +103,7 @@ def bootstrap(
         session=session,
         config=config,
         stage=stage,
+        seeds=seeds_of(stage, config.stage.seeds),
         parent=parent,
         earlier=earlier,
         roles=origin.roles,

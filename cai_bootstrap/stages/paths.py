@@ -14,7 +14,7 @@ from cai_bootstrap.config import Config, to_dict
 from cai_bootstrap.critiques import load_critiques
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import tasks
-from cai_bootstrap.stages.stage import Stage, load_seeds, seeds_of
+from cai_bootstrap.stages.stage import Stage, load_seeds
 from cai_bootstrap.steps.critique import (
     calibrate_critic,
     judge_revisions,
@@ -48,6 +48,8 @@ class Making:
     session: Session
     config: Config
     stage: Stage
+    seeds: Mapping[str, Any]
+    """`seeds_of` the stage."""
     parent: Artifact
     earlier: Artifact | None
     """The pairs of the round before, which come first."""
@@ -74,7 +76,7 @@ class Answers:
 
 def few_shot_pairs(making: Making) -> Artifact:
     """Instructions from lists, few-shot answers, the best of them kept, and what is rejected against them."""
-    seeds, c = seeds_of(making.stage, making.config.stage.seeds), to_dict(making.config.stage)
+    seeds, c = making.seeds, to_dict(making.config.stage)
     making.run(
         "calibration",
         calibrate,
@@ -105,7 +107,7 @@ def few_shot_pairs(making: Making) -> Artifact:
             inputs={"kept": kept},
             values={"refusals": seeds["refusals"]},
         )
-    return _reject_and_pair(making, answers.candidates, kept, seeds["refusals"])
+    return _reject_and_pair(making, answers.candidates, kept)
 
 
 def _more_planted(stage: Stage) -> dict[str, Any]:
@@ -117,9 +119,9 @@ def _more_planted(stage: Stage) -> dict[str, Any]:
 
 def _few_shot_answers(making: Making) -> Answers:
     run, config, parent = making.run, making.config, making.parent
-    seeds, sampled, c = seeds_of(making.stage, config.stage.seeds), config.engine.identity(), to_dict(config.stage)
+    seeds, sampled, c = making.seeds, config.engine.identity(), to_dict(config.stage)
     methods = c["selection"]["methods"]
-    instructions = _instructions(making, parent, seeds["instructions"])
+    instructions = _instructions(making, parent)
     candidates = run(
         "candidates",
         draft_candidates,
@@ -164,13 +166,13 @@ def _pilot(making: Making, answer: Callable[[Making], Answers]) -> None:
     )
 
 
-def _instructions(making: Making, model: Artifact, seeds: dict[str, Any]) -> Artifact:
+def _instructions(making: Making, model: Artifact) -> Artifact:
     return making.run(
         "instructions",
         make_instructions,
         settings={**to_dict(making.config.stage.instructions), **making.config.engine.identity()},
         inputs={"model": model},
-        values={"seeds": seeds, "heldout": heldout(), "previous": _instructions_of(making.earlier)},
+        values={"seeds": making.seeds["instructions"], "heldout": heldout(), "previous": _instructions_of(making.earlier)},
     )
 
 
@@ -184,17 +186,16 @@ def constitutional_pairs(making: Making) -> Artifact:
     making.run("calibration", calibrate_critic, settings=identity, inputs={"model": making.model_for("critic")}, values=values)
     _pilot(making, _constitutional_answers)
     answers = _constitutional_answers(making)
-    seeds = seeds_of(making.stage, making.config.stage.seeds)
-    return _reject_and_pair(making, answers.candidates, answers.kept, seeds["refusals"])
+    return _reject_and_pair(making, answers.candidates, answers.kept)
 
 
 def _constitutional_answers(making: Making) -> Answers:
     run, config = making.run, making.config
-    seeds, sampled, c = seeds_of(making.stage, config.stage.seeds), config.engine.identity(), to_dict(config.stage)
+    seeds, sampled, c = making.seeds, config.engine.identity(), to_dict(config.stage)
     principles, size = texts_of(constitution.load().principles), {"shard_size": c["responses"]["shard_size"], **sampled}
     sampling, critic = c["responses"]["sampling"], {"model": making.model_for("critic")}
 
-    instructions = _instructions(making, making.model_for("prompts"), seeds["instructions"])
+    instructions = _instructions(making, making.model_for("prompts"))
     originals = run(
         "originals",
         write_originals,
@@ -233,7 +234,7 @@ def _constitutional_answers(making: Making) -> Answers:
     return Answers(instructions, revisions, kept)
 
 
-def _reject_and_pair(making: Making, candidates: Artifact, kept: Artifact, refusals: list[str]) -> Artifact:
+def _reject_and_pair(making: Making, candidates: Artifact, kept: Artifact) -> Artifact:
     """The last two steps of every way: what the model itself writes to be rejected, and the pairs."""
     run, parent, c = making.run, making.parent, to_dict(making.config.stage)
     rejected = run(
@@ -242,7 +243,7 @@ def _reject_and_pair(making: Making, candidates: Artifact, kept: Artifact, refus
         settings={k: c["responses"][k] for k in ("zero_shot", "shard_size")}
         | {"rejected_mix": c["pairs"]["rejected_mix"], **making.config.engine.identity()},
         inputs={"model": parent, "kept": kept},
-        values={"refusals": refusals},
+        values={"refusals": making.seeds["refusals"]},
     )
     inputs = {"model": parent, "candidates": candidates, "kept": kept, "rejected": rejected}
     if making.earlier is not None:
@@ -258,6 +259,7 @@ def heldout() -> list[str]:
     return [*told, *(text for instruction in told for text in _QUOTED.findall(instruction))]
 
 
+@functools.cache
 def _critiques() -> dict[str, list[list[str]]]:
     return {id_: [list(dataclasses.astuple(critique)) for critique in given] for id_, given in load_critiques().items()}
 

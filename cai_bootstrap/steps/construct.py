@@ -11,7 +11,7 @@ from typing import Any
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
 from cai_bootstrap.steps import flaws, judgements
-from cai_bootstrap.steps.flawed import Flawed, is_sound
+from cai_bootstrap.steps.flawed import Flawed, is_sound, spelt
 from cai_bootstrap.steps.judgements import Case
 from cai_bootstrap.steps.kinds import asks_for, body
 from cai_bootstrap.steps.misrevisions import negatives
@@ -27,7 +27,6 @@ _FEW_WORDS = 4
 """Shorter answers that break off leave nothing."""
 
 
-_NO_MARKS = str.maketrans("", "", '.,!?;:"')
 _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
 
@@ -65,7 +64,7 @@ def construct_revisions(work: Work, *, kept: Artifact, refusals: list[str]) -> N
     """
     _refuse_unknown(work.settings["kind_shares"], _REVISION_KINDS)
     rng = random.Random(work.seed)
-    used = Counter(word for row in kept.iter_rows() for word in set(_spelt(row["text"])) | set(_spelt(row["instruction"])))
+    used = Counter(word for row in kept.iter_rows() for word in set(spelt(row["text"])) | set(spelt(row["instruction"])))
     known = {word for word, count in used.items() if count > 1}
     work.drop([])
     work.write_rows("records.jsonl", _revisions(work, kept, known, refusals, rng))
@@ -115,10 +114,6 @@ def _flaw(kind: str, row: dict[str, Any], rng: random.Random) -> Flawed | None:
         if made is not None:
             return made
     return None
-
-
-def _spelt(text: str) -> list[str]:
-    return text.lower().replace("’", "'").translate(_NO_MARKS).split()
 
 
 def _refuse_unknown(shares: Collection[str], known: Sequence[str]) -> None:

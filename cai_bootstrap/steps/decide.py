@@ -59,14 +59,12 @@ def decide_gate(
     stage: str,
     warnings: list[str],
     trained: Artifact,
-    cued: Artifact,
-    fewshot: Artifact,
     **others: Artifact,
 ) -> None:
-    """`gate.json` of a stage: its GateResult. `others` are more arms, and by suite what the parent (`before_…`) and the
+    """`gate.json` of a stage: its GateResult. `others` are the arms, and by suite what the parent (`before_…`) and the
     trained model (`after_…`) came to on the ancestors' suites.
     """
-    result, _ = _decided(work, stage, warnings, trained, {"cued": cued, "fewshot": fewshot, **others})
+    result, _ = _decided(work, stage, warnings, trained, others)
     work.write_json("gate.json", result.to_row())
 
 
@@ -77,15 +75,13 @@ def decide_safety_gate(
     stage: str,
     warnings: list[str],
     trained: Artifact,
-    cued: Artifact,
-    fewshot: Artifact,
     **others: Artifact,
 ) -> None:
     """As `decide_gate`, with the checks of `evals.safety` against the parent (the base model, cued, where it is the parent).
 
     The whole report is in `safety.json`.
     """
-    result, base = _decided(work, stage, warnings, trained, {"cued": cued, "fewshot": fewshot, **others})
+    result, base = _decided(work, stage, warnings, trained, others)
     report = safety(eval_records(trained), base.get("parent", base["cued"]), work.settings["max_over_refusal"])
     checks = [*result.checks, *report["checks"]]
     result = dataclasses.replace(result, checks=checks, passed=all(check["passed"] for check in checks))

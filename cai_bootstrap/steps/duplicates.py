@@ -24,6 +24,8 @@ _SMALL = frozenset(
     "what which who where when how do does is are was the a an of in on at to for with and or you your it its that this "
     "we i my me word some any can will would be by as from there have has".split()
 )
+NEAR_DUPLICATE = 0.7
+"""Jaccard similarity of shingles from which two answers count as one."""
 _NONE = -1
 
 

@@ -14,14 +14,12 @@ from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.records import EvalRecord, HeldOutItem
-from cai_bootstrap.steps.duplicates import DuplicateIndex
+from cai_bootstrap.steps.duplicates import NEAR_DUPLICATE, DuplicateIndex
 from cai_bootstrap.steps.generate import chunks
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
 _DRAW_SEED = 20261121
-_NEAR_DUPLICATE = 0.7
-"""Jaccard similarity of shingles from which two outputs count as one, as for instructions."""
 _BETWEEN = "\n---\n"
 """Between the texts of a group's members."""
 _DECIDED = ("\n\n", "\nInstruction:", "\nResponse:", "\nQuestion:", "\nQ:", "\nAnswer:")
@@ -69,7 +67,7 @@ def settle(suite: str, items: Sequence[HeldOutItem], records: Sequence[EvalRecor
     A group of items is one unit, right where all of its records are. In `DIVERSE_SUITES` an output that an earlier right one
     nearly repeats fails.
     """
-    seen = DuplicateIndex(_NEAR_DUPLICATE)
+    seen = DuplicateIndex(NEAR_DUPLICATE)
     units: dict[str, list[EvalRecord]] = {}
     for item, record in zip(items, records, strict=True):
         if suite in tasks.DIVERSE_SUITES and record.content:

@@ -13,15 +13,13 @@ from cai_bootstrap.config import SelectionMethod
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english, forms
 from cai_bootstrap.records import Completion, Prompt, Verdict
-from cai_bootstrap.steps.duplicates import DuplicateIndex, content_words
+from cai_bootstrap.steps.duplicates import NEAR_DUPLICATE, DuplicateIndex, content_words
 from cai_bootstrap.steps.judge import answer_key, answered
 from cai_bootstrap.steps.kinds import WRITTEN, asks_for, body
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
 _FORGED = re.compile(r"\b(?:Instruction|Response)\s*:|<[a-z_|/]+>|\[(?:INST|/INST)\]", re.IGNORECASE)
-_NEAR_DUPLICATE = 0.7
-"""Jaccard similarity of shingles from which two answers count as one."""
 _ONE_WORD = re.compile(
     r"\b(?:one|a|an) (?:\w+ )?word\b|\bname (?:of|one|an?)\b|^name\b|\bgive (?:one|a) word|\badjective\b|\bexample of\b"
 )
@@ -116,7 +114,7 @@ def keep_best(work: Work, *, instructions: Artifact, candidates: Artifact, verdi
 @step(version=1)
 def keep_diverse(work: Work, *, instructions: Artifact, candidates: Artifact, verdicts: Artifact) -> None:
     """As `keep_best`, for texts that are asked for by their type: only those on type, and none that nearly repeats another."""
-    seen = DuplicateIndex(_NEAR_DUPLICATE)
+    seen = DuplicateIndex(NEAR_DUPLICATE)
 
     def reason_against(candidate: Completion, prompt: Prompt) -> str:
         reason = unfit(candidate, prompt)

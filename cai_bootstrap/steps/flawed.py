@@ -32,6 +32,7 @@ OTHER_NUMBER = {
 }  # fmt: skip
 """Forms of verbs with the other number."""
 
+_NO_MARKS = str.maketrans("", "", '.,!?;:"')
 _MIN_WORDS, _MAX_WORDS = 4, 16
 _SHAPE = re.compile(r"[A-Z][A-Za-z'’]*(?:,? [A-Za-z][A-Za-z'’]*)+[.!?]")
 _WRONG_PAIRS = re.compile(
@@ -88,6 +89,11 @@ class Flawed:
         )
 
 
+def spelt(text: str) -> list[str]:
+    """The words of a text as they are spelt, in lower case and without marks: what `known` of `is_sound` holds."""
+    return text.lower().replace("’", "'").translate(_NO_MARKS).split()
+
+
 def is_sound(sentence: str, known: Collection[str] | None = None) -> bool:
     """Whether a sentence that a model wrote may stand as the right one. Strict: what is in doubt is not sound.
 
@@ -99,7 +105,7 @@ def is_sound(sentence: str, known: Collection[str] | None = None) -> bool:
     words = sentence.split()
     if not _MIN_WORDS <= len(words) <= _MAX_WORDS or not _SHAPE.fullmatch(sentence):
         return False
-    said = sentence[:-1].lower().replace("’", "'").replace(",", "").split()
+    said = spelt(sentence)
     names = [word for word in words[1:] if word[0].isupper() and word not in ("I", "I'm", "I'll", "I've")]
     content = [word for word in english.words(sentence) if word not in SMALL_WORDS]
     return (
