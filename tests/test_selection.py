@@ -134,6 +134,7 @@ def test_calibration_refuses_a_useless_method(tmp_path: Path, method: str) -> No
         ("answer", "What do bees make?", "Honey.\nResponse: Honey.", "forges a delimiter"),
         ("answer", "What do bees make?", "Honey <end_of_turn>", "forges a delimiter"),
         ("answer", "What do bees make?", "Honey ... and wax", "malformed"),
+        ("answer", "What is a telephone?", "A telephone is a small, flat,", "breaks off"),
         ("answer", "What do bees make?", "honey honey honey", "loop"),
         ("answer", "What is a parrot?", "A parrot is a parrot.", "tautology"),
         ("answer", "What do bees make?", "I do not know.", "refusal"),

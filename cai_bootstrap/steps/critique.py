@@ -166,7 +166,7 @@ def judge_revisions(work: Work, *, session: Session, model: Artifact, revisions:
     _by_shards(work, session, model, "verdicts", revisions, write)
 
 
-@step(version=1)
+@step(version=2)
 def keep_revisions(
     work: Work, *, revisions: Artifact, verdicts: Artifact, principles: list[list[str]], refusals: list[str]
 ) -> None:

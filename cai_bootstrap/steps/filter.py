@@ -41,6 +41,8 @@ def malformed_text(text: str) -> str:
         return "forges a delimiter"
     if not text.isascii() or re.search(r"[<>{}\[\]|*#=\\_]|\.\.\.|__", text):
         return "malformed"
+    if text[-1] in ",;:-":
+        return "breaks off"
     if english.is_loop(text):
         return "loop"
     return "tautology" if any(english.is_tautology(sentence) for sentence in english.sentences(text)) else ""
@@ -101,7 +103,7 @@ def _mentions(word: str, text: str) -> bool:
     return any(other.startswith(stem) for other in english.words(text))
 
 
-@step(version=2)
+@step(version=3)
 def keep_best(work: Work, *, instructions: Artifact, candidates: Artifact, verdicts: Artifact) -> None:
     """`records.jsonl`: for each kept instruction its chosen answer, score and where both came from.
 
@@ -111,7 +113,7 @@ def keep_best(work: Work, *, instructions: Artifact, candidates: Artifact, verdi
     work.write_rows("records.jsonl", _kept(work, answered(instructions, candidates), verdicts.iter_rows(), unfit))
 
 
-@step(version=1)
+@step(version=2)
 def keep_diverse(work: Work, *, instructions: Artifact, candidates: Artifact, verdicts: Artifact) -> None:
     """As `keep_best`, for texts that are asked for by their type: only those on type, and none that nearly repeats another."""
     seen = DuplicateIndex(NEAR_DUPLICATE)
