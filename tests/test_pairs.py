@@ -108,12 +108,17 @@ def test_an_echo_says_what_the_instruction_says(tmp_path: Path) -> None:
     mix = {"echo": 1.0}
     rows = [
         kept_row(n, kind, text)
-        for n, (kind, text) in enumerate([("complete", "fork."), ("respond", "Well done!"), ("answer", "Honey")] * 6)
+        for n, (kind, text) in enumerate(
+            [("complete", "fork."), ("respond", "Well done!"), ("answer", "Honey"), ("generate", "The wind is strong.")] * 6
+        )
     ]
     with Run(tmp_path, "r") as run:
         pairs = list(iter_pairs(paired(run, rows, rejected_mix=mix, max_identical_chosen=1.0)))
-    assert len(pairs) == 18
+    assert len(pairs) == 24
     for pair in pairs:
+        if pair.kind == "generate":
+            assert english.is_tautology(pair.rejected)
+            continue
         said, asked = english.words(pair.rejected), english.words(pair.instruction)
         assert set(said) <= set(asked)
         assert pair.rejected_eos

@@ -152,6 +152,8 @@ def test_calibration_refuses_a_useless_method(tmp_path: Path, method: str) -> No
         ("generate", "Give an adjective for a bear.", "A bear is a big animal.", "more than was asked for"),
         ("respond", "Respond to: My cat is ill.", "I hope she gets well soon.", ""),
         ("respond", "Respond to: My cat is ill.", "Sad", "not a reply"),
+        ("respond", "Respond to: I am sorry that I am late.", "I'm sorry to hear that.", "apologises in return"),
+        ("respond", "Respond to: I am sorry that I am late.", "Don't worry about it.", ""),
         ("respond", "Respond to: My cat is ill.", "Oh, your cat is ill.", "repeats the message"),
         ("generate", "Generate a question about trains.", "How fast can a train go?", ""),
         ("generate", "Generate a question about trains.", "Trains are fast.", "not a question"),

@@ -127,7 +127,7 @@ def _few_shot_answers(making: Making) -> Answers:
         draft_candidates,
         settings={k: v for k, v in {**c["responses"], **sampled}.items() if k != "zero_shot"},
         inputs={"model": parent, "instructions": instructions},
-        values={"shots": seeds["shots"]},
+        values={"shots": seeds["shots"], "examples": seeds["examples"]},
     )
     verdicts = run(
         "verdicts",

@@ -40,13 +40,15 @@ class Stage:
 def seeds_of(stage: Stage, given: str | None = None) -> dict[str, Any]:
     """A stage's seeds as one: a user's file takes the place of its first pool. Raises as `load_seeds` does."""
     first = load_seeds(stage.seeds[0], given)
-    others = [load_seeds(name)["instructions"] for name in stage.seeds[1:]]
-    return {**first, "instructions": {kind: forms for pool in (*others, first["instructions"]) for kind, forms in pool.items()}}
+    pools = [*(load_seeds(name) for name in stage.seeds[1:]), first]
+    by_kind = {part: {k: v for pool in pools for k, v in pool.get(part, {}).items()} for part in ("instructions", "examples")}
+    return {**first, **by_kind}
 
 
 def load_seeds(name: str, given: str | None = None) -> dict[str, Any]:
     """Seeds: `instructions` by kind and form, `shots` by set, `refusals`; the committed ones of that name, or the user's file.
 
+    `examples`, worked examples by kind, may be missing: then `shots` serve all kinds.
     Raises UserError for a file that is missing, no YAML, or without one of these parts.
     """
     path = resource(f"data/seeds/{name}.yaml") if given is None else Path(given)
@@ -62,6 +64,7 @@ def load_seeds(name: str, given: str | None = None) -> dict[str, Any]:
     for key, kind, example in (
         ("instructions", dict, "answer: {form: [...]}"),
         ("shots", dict, "a: [[question, answer], ...]"),
+        ("examples", dict, "answer: [[question, answer], ...]"),
     ):
         if not isinstance(seeds.get(key, {}), kind):
             raise UserError(f"{key} of the seed pool {path} is no mapping: write {key}: {{{example}}}")

@@ -31,7 +31,7 @@ _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
 
 
-@step(version=1)
+@step(version=2)
 def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str]) -> None:
     """`records.jsonl`: judge questions on the kept answers and on corruptions of them, with the right and the wrong label.
 

@@ -23,6 +23,7 @@ _FORGED = re.compile(r"\b(?:Instruction|Response)\s*:|<[a-z_|/]+>|\[(?:INST|/INS
 _ONE_WORD = re.compile(
     r"\b(?:one|a|an) (?:\w+ )?word\b|\bname (?:of|one|an?)\b|^name\b|\bgive (?:one|a) word|\badjective\b|\bexample of\b"
 )
+_APOLOGY = re.compile(r"\b(?:sorry|apolog|excuse me)")
 _EMPTY_WORDS = frozenset("i you it he she we they is are was its im".split())
 
 
@@ -78,6 +79,8 @@ def wrong_form(text: str, prompt: Prompt) -> str:
         said = content_words(text)
         if len(words) < 2 or not ends:
             return "not a reply"
+        if _APOLOGY.search(asked) and _APOLOGY.search(text.lower()):
+            return "apologises in return"
         return "repeats the message" if message and len(said & message) / len(message) > 0.6 else ""
     if "question" in asked:
         return "" if text.endswith("?") and len(words) >= 3 else "not a question"
@@ -103,7 +106,7 @@ def _mentions(word: str, text: str) -> bool:
     return any(other.startswith(stem) for other in english.words(text))
 
 
-@step(version=3)
+@step(version=4)
 def keep_best(work: Work, *, instructions: Artifact, candidates: Artifact, verdicts: Artifact) -> None:
     """`records.jsonl`: for each kept instruction its chosen answer, score and where both came from.
 
@@ -113,7 +116,7 @@ def keep_best(work: Work, *, instructions: Artifact, candidates: Artifact, verdi
     work.write_rows("records.jsonl", _kept(work, answered(instructions, candidates), verdicts.iter_rows(), unfit))
 
 
-@step(version=2)
+@step(version=3)
 def keep_diverse(work: Work, *, instructions: Artifact, candidates: Artifact, verdicts: Artifact) -> None:
     """As `keep_best`, for texts that are asked for by their type: only those on type, and none that nearly repeats another."""
     seen = DuplicateIndex(NEAR_DUPLICATE)

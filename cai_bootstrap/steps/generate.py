@@ -22,6 +22,8 @@ from cai_bootstrap.store.run import Work, step
 _REFUSAL_LISTS = 40
 """Lists continued at once: as a rule one round gives enough, and a wide batch costs little more than a narrow one."""
 T = TypeVar("T")
+Shots = dict[str, list[list[str]]]
+"""Worked examples, [instruction, answer], by the name of their set or by the kind of instruction that they are for."""
 MIN_REFUSALS = 50
 """Different refusals that are asked for, where pairs need any; a fixed phrase would be learnt instead of the habit."""
 _MAX_REFUSAL_SHARDS = 12
@@ -52,7 +54,7 @@ def request(prompt: str, sampling: SamplingConfig, seed: int, stop: tuple[str, .
 def sample_candidates(
     engine: Engine,
     prompts: Sequence[tuple[str, str]],
-    shots: dict[str, list[list[str]]],
+    shots: Shots,
     num_candidates: int,
     sampling: SamplingConfig,
     seed: int,
@@ -92,28 +94,41 @@ def sample_candidates(
     return results
 
 
-@step(version=1)
+@step(version=2)
 def draft_candidates(
-    work: Work, *, session: Session, model: Artifact, instructions: Artifact, shots: dict[str, list[list[str]]]
+    work: Work, *, session: Session, model: Artifact, instructions: Artifact, shots: Shots, examples: Shots | None = None
 ) -> None:
-    """Few-shot candidates for every instruction: `records.jsonl` of Completions."""
+    """Few-shot candidates for every instruction: `records.jsonl` of Completions.
+
+    `examples` are worked examples by kind, which an instruction of that kind is answered after; others come after `shots`.
+    """
     sampling, size = SamplingConfig(**work.settings["sampling"]), int(work.settings["shard_size"])
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
     total, index = int(instructions.manifest["num_records"]), -1
+
+    def draft(part: list[dict[str, Any]], seed: int) -> Iterator[dict[str, Any]]:
+        groups: dict[str, list[list[Completion]]] = {}
+        for kind, sets in {row["kind"]: shots_of(row["kind"], shots, examples or {}) for row in part}.items():
+            prompts = [(row["id"], row["instruction"]) for row in part if row["kind"] == kind]
+            for group in sample_candidates(engine, prompts, sets, work.settings["num_candidates"], sampling, seed):
+                groups[group[0].prompt_id] = group
+        return (candidate.to_row() for row in part for candidate in groups[row["id"]])
+
     with work.progress.task("candidates", total) as task:
         for index, part in chunks(instructions.iter_rows(), size):
-            pairs = [(row["id"], row["instruction"]) for row in part]
-            work.shard(
-                index,
-                lambda seed, pairs=pairs: [  # type: ignore[misc]
-                    candidate.to_row()
-                    for group in sample_candidates(engine, pairs, shots, work.settings["num_candidates"], sampling, seed)
-                    for candidate in group
-                ],
-            )
+            work.shard(index, lambda seed, part=part: list(draft(part, seed)))  # type: ignore[misc]
             task.update(min((index + 1) * size, total))
     work.write_rows("records.jsonl", work.rows_of(range(index + 1)))
+
+
+def shots_of(kind: str, shots: Shots, examples: Shots) -> Shots:
+    """The sets of worked examples for a kind: its own in two orders, or `shots` where it has none.
+
+    The model leans towards what stands last, so that the two orders disagree where it does not know.
+    """
+    of_kind = examples.get(kind)
+    return {"forwards": of_kind, "backwards": of_kind[::-1]} if of_kind else shots
 
 
 @step(version=3)

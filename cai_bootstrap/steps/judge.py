@@ -16,13 +16,12 @@ from cai_bootstrap.errors import JudgeError, StepFailed
 from cai_bootstrap.evals import english, statistics
 from cai_bootstrap.records import Completion, Prompt, Verdict
 from cai_bootstrap.steps.duplicates import content_words
-from cai_bootstrap.steps.generate import chunks, sample_candidates
+from cai_bootstrap.steps.generate import Shots, chunks, sample_candidates
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
 _NULL_INSTRUCTION = "Say something."
 """What relevance compares with: an instruction that makes no answer more likely than another."""
-Shots = dict[str, list[list[str]]]
 
 
 _CHOICE = re.compile(r"\b(\w+) or (?:an? |the )?(\w+)")

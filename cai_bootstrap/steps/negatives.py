@@ -17,6 +17,10 @@ MAX_TRIES = 20
 """Draws for a negative that differs from the chosen answer."""
 
 
+_MIN_SENTENCE = 4
+"""Words from which an answer is a sentence."""
+
+
 class Answer(NamedTuple):
     """A selected answer, as much of it as negatives are made from: all of them are in memory at once."""
 
@@ -136,16 +140,28 @@ def _refusal(row: Answer, sources: Sources, rng: random.Random) -> Negative:
 
 
 def _echo(row: Answer, sources: Sources, rng: random.Random) -> Negative:
-    """A word of the instruction in place of an answer («Complete the pair: knife and» → «knife»), or the message itself."""
-    told = body(row.kind, row.instruction)
-    if asks_for(row.kind) == "respond":
+    """A word of the instruction in place of an answer («Complete the pair: knife and» → «knife»), the message itself, or in
+    place of a sentence one that says nothing («A rose is a rose.»)."""
+    told, asked = body(row.kind, row.instruction), asks_for(row.kind)
+    if asked == "respond":
         return templates.response(told), True, "the message itself"
     said = set(english.words(row.text))
-    words = [word for word in re.findall(r"[A-Za-z]+|\d+", told) if content_words(word) and not said & set(english.words(word))]
+    words = [word for word in re.findall(r"[A-Za-z]+|\d+", told) if content_words(word)]
+    if asked != "generate":
+        words = [word for word in words if not said & set(english.words(word))]
     if not words:
         return _off_topic(row, sources, rng)
+    if asked == "generate" and len(row.text.split()) >= _MIN_SENTENCE:
+        return templates.response(_tautology(words[-1].lower())), True, "a tautology"
     end = "." if row.text.endswith(".") else ""
     return templates.response(words[-1] + end), True, "a word of the instruction"
+
+
+def _tautology(word: str) -> str:
+    if english.singular(word) != word:
+        return f"{word.capitalize()} are {word}."
+    article = "an" if word[0] in "aeiou" else "a"
+    return f"{article.capitalize()} {word} is {article} {word}."
 
 
 def _wrong(row: Answer, sources: Sources, rng: random.Random) -> Negative:

@@ -42,7 +42,7 @@ _SCHEMA = pa.schema(
 )
 
 
-@step(version=4)
+@step(version=5)
 def make_pairs(
     work: Work, *, model: Artifact, candidates: Artifact, kept: Artifact, rejected: Artifact, **earlier: Artifact
 ) -> None:

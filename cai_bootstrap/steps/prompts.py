@@ -6,6 +6,7 @@ with: of 126 instructions of one kind 87 began «Write a sentence» and two aske
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import re
@@ -212,7 +213,7 @@ def parse_list(text: str, first_number: int) -> list[str]:
     return entries
 
 
-@step(version=4)
+@step(version=5)
 def make_instructions(
     work: Work,
     *,
@@ -261,24 +262,25 @@ def make_instructions(
                 )
             index += 1
             task.update(sum(map(pool.num_kept, pool.kept)))
-    work.write_rows("records.jsonl", _as_prompts(work, index))
-
-
-def _as_prompts(work: Work, num_shards: int) -> Iterator[dict[str, Any]]:
-    """The kept rows of all shards as Prompts; drops the others."""
-    number = 0
     work.drop([])
-    for row in work.rows_of(range(num_shards)):
+    for row in work.rows_of(range(index)):
         if row["reason"]:
             work.drop([row])
-            continue
-        yield Prompt(
-            id=f"{work.digest[:8]}-{number:05d}",
-            kind=row["kind"],
-            instruction=row["instruction"],
-            source=f"form {row['form']}, shard {row['shard']}, seed {row['seed']}",
-        ).to_row()
-        number += 1
+    work.write_rows("records.jsonl", _as_prompts(work, index, list(config.kind_shares)))
+
+
+def _as_prompts(work: Work, num_shards: int, kinds: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The kept rows of all shards as Prompts, kind after kind: those of a kind are answered after the same worked examples."""
+    number = itertools.count()
+    for kind in kinds:
+        for row in work.rows_of(range(num_shards)):
+            if not row["reason"] and row["kind"] == kind:
+                yield Prompt(
+                    id=f"{work.digest[:8]}-{next(number):05d}",
+                    kind=kind,
+                    instruction=row["instruction"],
+                    source=f"form {row['form']}, shard {row['shard']}, seed {row['seed']}",
+                ).to_row()
 
 
 def _one_shard(seed: int, generate: Any, config: InstructionsConfig, pool: _Pool, shard: int) -> list[dict[str, Any]]:
