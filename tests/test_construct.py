@@ -14,12 +14,18 @@ from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals.baselines import quoted
 from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.construct import construct_judgements, construct_revisions
+from cai_bootstrap.steps.corruptions import CORRUPTIONS, corrupted
 from cai_bootstrap.steps.negatives import NEGATIVES, Answer, Sources
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
 
 SEEDS = load_seeds("explicit")
 SENTENCES = load_seeds("revision")["sentences"]
+CRITIQUES = {
+    "Be polite and kind.": [["May I sit here?", "No, you pig.", "It is rude.", "Yes, please do."]],
+    "Use plain words that are easy to understand.": [["What is hail?", "Ice.", "It is plain.", "Ice."]],
+    "Answer what was asked.": [["What is hail?", "No idea.", "It does not answer.", "Ice."]],
+}
 JUDGEMENTS = {"correct": 0.25, "helpful": 0.2, "principle": 0.15, "rate": 0.15, "compare": 0.25}
 REVISIONS = {"fix": 0.4, "clearer": 0.25, "feedback": 0.2, "helpful": 0.15}
 
@@ -45,7 +51,7 @@ def constructed(root: Path, function: Any, shares: dict[str, float], *, num_per_
             function,
             settings={"kind_shares": shares, "num_per_answer": num_per_answer},
             inputs={"kept": kept},
-            values={"refusals": SEEDS["refusals"]},
+            values={"refusals": SEEDS["refusals"], **({"critiques": CRITIQUES} if function is construct_judgements else {})},
             seed=1,
         )
 
@@ -74,6 +80,35 @@ def test_judgements_come_in_balanced_groups_and_differ_in_the_label_alone(tmp_pa
     labels = Counter(each["text"].split()[0] for each in rows)
     assert labels["A."] == labels["B."]
     assert labels["Yes."] == labels["No."]
+
+
+def test_rules_of_conduct_are_judged_on_worked_critiques_that_break_them(tmp_path: Path) -> None:
+    rows = constructed(tmp_path, construct_judgements, {"principle": 1.0}).rows()
+    broken, kept_to = [each for each in rows if each["prompt_id"].startswith("worked")]
+    assert {broken["text"], kept_to["text"]} == {"Yes. Yes, please do.", "No. Yes, please do."}
+    for each in (broken, kept_to):
+        assert "Be polite and kind." in each["instruction"]
+        assert ("you pig" in each["instruction"]) == (each["text"][:3] == "Yes")
+        assert each["selection"] == "worked example"
+
+
+def test_an_answer_gives_groups_with_different_corruptions(tmp_path: Path) -> None:
+    rows = constructed(tmp_path, construct_judgements, JUDGEMENTS, num_per_answer=3).rows()
+    made = Counter(each["prompt_id"].split("-")[0] for each in rows)
+    assert max(made.values()) == 6
+    assert set(CORRUPTIONS) <= {each["wrong"][0][1].partition(",")[0] for each in rows}
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
+def test_a_corruption_is_no_longer_the_answer(corruption: str) -> None:
+    answers = [Answer.of(each) for each in kept_rows()]
+    sources = Sources(rows=answers, zero_shot={}, run_on={}, refusals=SEEDS["refusals"])
+    rng = random.Random(1)
+    made = [(answer.text, corrupted(answer, corruption, sources, rng)) for answer in answers]
+    changed = [(text, other) for text, other in made if other]
+    assert len(changed) >= 9
+    assert sum(text == other for text, other in changed) <= 1  # an echo of a sentence may be said by chance
+    assert all("\n" not in other for _, other in changed)
 
 
 def test_the_length_of_an_answer_does_not_tell_which_one_is_good(tmp_path: Path) -> None:

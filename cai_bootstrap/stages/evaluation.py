@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cai_bootstrap.stages.explicit import STAGE as EXPLICIT
+from cai_bootstrap.stages.implicit import STAGE as IMPLICIT
 from cai_bootstrap.steps.construct import construct_judgements
 
-STAGE = replace(EXPLICIT, name="evaluation", suite="evaluation", construct=construct_judgements)
+STAGE = replace(
+    IMPLICIT,
+    name="evaluation",
+    suite="evaluation",
+    seeds=("explicit", "implicit"),
+    construct=construct_judgements,
+    takes_critiques=True,
+)

@@ -105,7 +105,10 @@ def few_shot_pairs(making: Making) -> Artifact:
             heavy=False,
             settings=c["construction"],
             inputs={"kept": kept},
-            values={"refusals": seeds["refusals"]},
+            values={
+                "refusals": seeds["refusals"],
+                **({"critiques": _critiques_by_rule()} if making.stage.takes_critiques else {}),
+            },
         )
     return _reject_and_pair(making, answers.candidates, kept)
 
@@ -257,6 +260,11 @@ def heldout() -> list[str]:
     suites = [tasks.load_suite(name, split) for name in tasks.SUITE_SHA256 for split in tasks.SPLITS]
     told = [item.instruction for suite in suites for item in suite]
     return [*told, *(text for instruction in told for text in _QUOTED.findall(instruction))]
+
+
+def _critiques_by_rule() -> dict[str, list[list[str]]]:
+    rules = {id_: text for id_, text, _ in texts_of(constitution.load().principles)}
+    return {rules[id_]: given for id_, given in _critiques().items()}
 
 
 @functools.cache

@@ -33,6 +33,8 @@ class Stage:
     """Chooses at most one answer an instruction."""
     construct: StepFunction | None = None
     """Makes the stage's own tasks, with known answers, out of the kept answers; None where these are the tasks."""
+    takes_critiques: bool = False
+    """Whether `construct` is given the worked critiques, by a rule's text."""
     decide: StepFunction = decide_gate
     """Its gate."""
 

@@ -11,47 +11,45 @@ from typing import Any
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
 from cai_bootstrap.steps import flaws, judgements
+from cai_bootstrap.steps.corruptions import CORRUPTIONS, corrupted
 from cai_bootstrap.steps.flawed import Flawed, is_sound, spelt
 from cai_bootstrap.steps.judgements import Case
-from cai_bootstrap.steps.kinds import asks_for, body
+from cai_bootstrap.steps.kinds import body
 from cai_bootstrap.steps.misrevisions import negatives
-from cai_bootstrap.steps.negatives import NEGATIVES, Answer, Sources
+from cai_bootstrap.steps.negatives import Answer, Sources
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
-
-_CORRUPTIONS = {"wrong_fact": "factual", "off_topic": "off_topic", "echo": "echo", "refusal": "refusal"}
-"""Corruptions that are made as the rejected answers of the stages before are, and from which kind."""
-_CUT = (0.3, 0.6)
-"""Shares of an answer's words that are left where it breaks off."""
-_FEW_WORDS = 4
-"""Shorter answers that break off leave nothing."""
-
 
 _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
 
 
-@step(version=2)
-def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str]) -> None:
+@step(version=3)
+def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str], critiques: dict[str, list[list[str]]]) -> None:
     """`records.jsonl`: judge questions on the kept answers and on corruptions of them, with the right and the wrong label.
 
     A response is the label and, after it, the good answer: «No. Honey.» So it is no fixed string, and a pair's two texts differ
-    in the label alone. Each answer gives the two questions of one group; as many good answers are longer than their
-    corruption as shorter. Raises StepFailed for a kind of question that is not known.
+    in the label alone. An answer gives `num_per_answer` groups with different corruptions, of two questions each; as many good
+    answers are longer than their corruption as shorter. `critiques`, by a rule's text [instruction, response, critique,
+    revision], give the groups on rules of conduct, which no corruption of an honest answer breaks.
+    Raises StepFailed for a kind of question that is not known.
     """
     shares: dict[str, float] = work.settings["kind_shares"]
     _refuse_unknown(shares, judgements.KINDS)
     rng = random.Random(work.seed)
     rows = {row["prompt_id"]: row for row in kept.iter_rows()}
     answers = [Answer.of(row) for row in rows.values()]
-    cases = dict(_cases(answers, Sources(rows=answers, zero_shot={}, run_on={}, refusals=refusals), rng))
-    even = set(judgements.even_lengths(list(cases.values()), rng))
-    left = [(prompt_id, case) for prompt_id, case in cases.items() if case in even]
-    for prompt_id in rows.keys() - dict(left).keys():
-        reason = "its length would tell the label" if prompt_id in cases else "no corruption fits"
-        work.drop([{**rows[prompt_id], "step": "constructed", "reason": reason}])
+    sources = Sources(rows=answers, zero_shot={}, run_on={}, refusals=refusals)
+    cases = list(_cases(answers, sources, work.settings["num_per_answer"], rng))
+    even = set(judgements.even_lengths([case for _, case in cases], rng))
+    left = [(prompt_id, case) for prompt_id, case in cases if case in even]
+    used, corrupted_ids = {prompt_id for prompt_id, _ in left}, {prompt_id for prompt_id, _ in cases}
     work.drop([])
-    work.write_rows("records.jsonl", _judgements(left, rows, shares, rng))
+    for prompt_id in rows:
+        if prompt_id not in used:
+            reason = "its length would tell the label" if prompt_id in corrupted_ids else "no corruption fits"
+            work.drop([{**rows[prompt_id], "step": "constructed", "reason": reason}])
+    work.write_rows("records.jsonl", _judgements([*left, *_conduct(critiques, rows)], rows, shares, rng))
 
 
 @step(version=1)
@@ -122,27 +120,39 @@ def _refuse_unknown(shares: Collection[str], known: Sequence[str]) -> None:
         raise StepFailed(f"stage.construction.kind_shares names {unknown[0]!r}: write one of {', '.join(known)}")
 
 
-def _cases(answers: Sequence[Answer], sources: Sources, rng: random.Random) -> Iterator[tuple[str, Case]]:
-    """An answer's id and the case made of it, the kinds of corruption in turn."""
-    turns = itertools.cycle([*_CORRUPTIONS, "incomplete"])
+def _cases(answers: Sequence[Answer], sources: Sources, num_per_answer: int, rng: random.Random) -> Iterator[tuple[str, Case]]:
+    """An answer's id and each of the cases made of it, the kinds of corruption in turn."""
+    turns = itertools.cycle(CORRUPTIONS)
     for answer in answers:
-        for corruption in itertools.islice(turns, len(_CORRUPTIONS) + 1):
-            text = _corrupted(answer, corruption, sources, rng)
+        made = 0
+        for corruption in itertools.islice(turns, len(CORRUPTIONS)):
+            text = corrupted(answer, corruption, sources, rng)
             if text and english.plain(text) != english.plain(answer.text):
                 yield answer.prompt_id, Case(answer.instruction, answer.text, text, corruption)
+                made += 1
+            if made == num_per_answer:
                 break
 
 
-def _corrupted(answer: Answer, corruption: str, sources: Sources, rng: random.Random) -> str:
-    if corruption == "incomplete":
-        words = answer.text.split()
-        return " ".join(words[: max(1, int(rng.choice(_CUT) * len(words)))]) if len(words) >= _FEW_WORDS else ""
-    if corruption == "wrong_fact" and asks_for(answer.kind) not in ("answer", "complete"):
-        return ""
-    text, _, origin = NEGATIVES[_CORRUPTIONS[corruption]](answer, sources, rng)
-    # Where a kind has nothing to work with it gives an answer to something else.
-    fell_back = corruption != "off_topic" and origin.startswith("answer to") and not origin.endswith("of the same kind")
-    return "" if fell_back else text.strip()
+def _conduct(critiques: dict[str, list[list[str]]], rows: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Case]]:
+    """The cases of the worked critiques whose rule is one of conduct; what else is recorded of them is added to `rows`."""
+    broken_by = {rule: corruption for corruption, rule in judgements.RULES.items() if corruption in judgements.CONDUCT}
+    for rule, examples in critiques.items():
+        for number, (instruction, response, critique, revision) in enumerate(examples):
+            if rule in broken_by and response != revision:
+                prompt_id = f"worked-{broken_by[rule]}-{number}"
+                rows[prompt_id] = {
+                    "prompt_id": prompt_id,
+                    "instruction_source": "worked example",
+                    "selection": "worked example",
+                    "score": 0.0,
+                    "scores": {},
+                    "principle": rule,
+                    "critique": critique,
+                    "completion_seed": None,
+                    "rendered_prompt": None,
+                }
+                yield prompt_id, Case(instruction, revision, response, broken_by[rule])
 
 
 def _judgements(
@@ -154,7 +164,8 @@ def _judgements(
         if not fitting:
             continue
         kind = min(fitting, key=lambda kind: given[kind] / shares[kind])  # whichever is furthest behind its share
-        for number, made in enumerate(judgements.questions(case, rng, group=prompt_id, kinds=[kind])):
+        group = f"{prompt_id}-{case.corruption}"
+        for number, made in enumerate(judgements.questions(case, rng, group=group, kinds=[kind])):
             given[kind] += 1
             yield {
                 **rows[prompt_id],

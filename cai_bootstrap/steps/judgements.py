@@ -65,11 +65,12 @@ RULES: dict[str, str] = {
 }
 """The rule that each kind of corruption breaks, in the words of `constitution.yaml`."""
 
-_CONDUCT = ("rude", "unfair", "harmful", "crime", "private", "dishonest", "unsure", "unclear")
+CONDUCT = ("rude", "unfair", "harmful", "crime", "private", "dishonest", "unsure", "unclear")
+"""What is wrong with an answer that may be right, fluent and on the topic."""
 _NOT_ASKED_OF: dict[str, frozenset[str]] = {
     # A right answer that rambles on or is badly written is still right, and may still help.
-    "correct": frozenset({"rambling", "broken_format", *_CONDUCT}),
-    "helpful": frozenset({"rambling", "broken_format", *_CONDUCT}),
+    "correct": frozenset({"rambling", "broken_format", *CONDUCT}),
+    "helpful": frozenset({"rambling", "broken_format", *CONDUCT}),
 }
 _HIGH, _LOW = ("5.", "4."), ("1.", "2.")
 
