@@ -61,11 +61,11 @@ def check(safety: SafetyConfig) -> None:
     kind = _kind(safety)
     if not safety.path:
         raise UserError("safety.path is missing: write safety.path=DIR, the classifier's folder")
-    folder = Path(safety.path)
+    folder, wanted = Path(safety.path), "write a folder with config.json, safetensors and a tokenizer"
     if not folder.is_dir():
-        raise MissingArtifact(
-            f"safety.path={safety.path} is no folder: write one with config.json, safetensors and a tokenizer"
-        )
+        raise MissingArtifact(f"safety.path={safety.path} is no folder: {wanted}")
+    if not (folder / "config.json").is_file() or not model_files.tokenizer_files(folder):
+        raise UserError(f"safety.path={safety.path} holds no model with its tokenizer: {wanted}")
     config = model_files.read_config(folder)
     names = config.get("architectures") or ["nothing"]
     if not any(str(name).endswith(kind.architecture) for name in names):

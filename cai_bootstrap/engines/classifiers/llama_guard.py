@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -158,7 +159,7 @@ def _takes_parts(tokenizer: PreTrainedTokenizerBase, folder: Path) -> bool:
 
 
 def _from_template(tokenizer: PreTrainedTokenizerBase, instruction: str, text: str, in_parts: bool) -> str:
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": role, "content": [{"type": "text", "text": content}] if in_parts else content}
         for role, content in (("user", instruction), ("assistant", text))
     ]

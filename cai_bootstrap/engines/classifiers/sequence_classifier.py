@@ -14,8 +14,6 @@ from cai_bootstrap.engines import model_files
 from cai_bootstrap.engines.classifiers.classifier import SafetyVerdict
 from cai_bootstrap.errors import UserError
 
-_BATCH = 16
-
 
 class SequenceClassifier:
     """A classifier in this process. Use `classifiers.start` to get one in a child."""
@@ -43,10 +41,7 @@ class SequenceClassifier:
         model.train(False)
         self._model = model
         labels = {str(label): int(place) for place, label in model.config.id2label.items()}
-        self._places = [labels[label] for label in safety.unsafe_labels]
-        # Without padding tokens rows of different lengths cannot stand side by side.
-        can_pad = self._tokenizer.pad_token_id is not None and model.config.pad_token_id is not None
-        self._batch_size = _BATCH if can_pad else 1
+        self._places = {label: labels[label] for label in safety.unsafe_labels}
         positions = getattr(model.config, "max_position_embeddings", None) or self._tokenizer.model_max_length
         self._context = min(int(positions), self._tokenizer.model_max_length)
 
@@ -64,36 +59,28 @@ class SequenceClassifier:
     @torch.inference_mode()
     def classify(self, pairs: Sequence[tuple[str, str]]) -> list[SafetyVerdict]:
         """See the protocol. Labels that exclude each other (softmax) add up; of others (sigmoid) the likeliest one counts."""
-        verdicts: list[SafetyVerdict] = []
-        for begin in range(0, len(pairs), self._batch_size):
-            part = pairs[begin : begin + self._batch_size]
-            texts = [[text for text, _ in part], [text for _, text in part]][0 if self._safety.with_instruction else 1 :]
-            # Special tokens inside a text are plain characters: an answer must not end its own part.
-            encoded = self._tokenizer(
-                *texts, padding=self._batch_size > 1, split_special_tokens=True, return_tensors="pt", verbose=False
-            )
-            if (width := encoded["input_ids"].shape[1]) > self._context:
-                raise UserError(
-                    f"an answer needs {width} tokens, the classifier in safety.path={self._safety.path} reads {self._context}: "
-                    "write another classifier, or lower stage.responses.sampling.max_tokens"
-                )
-            logits = self._model(**encoded.to(self._model.device)).logits.float()
-            verdicts += [self._verdict(row) for row in self._probabilities(logits).tolist()]
-        return verdicts
+        return [self._classify(pair) for pair in pairs]
 
     def close(self) -> None:
         """Drop the model."""
         del self._model
 
-    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """By `problem_type`, as transformers' own text classification does."""
+    def _classify(self, pair: tuple[str, str]) -> SafetyVerdict:
+        texts = pair if self._safety.with_instruction else pair[1:]
+        # One pair at a time: which side padding belongs on differs from model to model, and its price is small here.
+        # Special tokens inside a text are plain characters: an answer must not end its own part.
+        encoded = self._tokenizer(*texts, split_special_tokens=True, return_tensors="pt", verbose=False)
+        if (width := encoded["input_ids"].shape[1]) > self._context:
+            raise UserError(
+                f"an answer needs {width} tokens, the classifier in safety.path={self._safety.path} reads {self._context}: "
+                "write another classifier, or lower stage.responses.sampling.max_tokens"
+            )
+        logits = self._model(**encoded.to(self._model.device)).logits[0].float()
+        # By `problem_type`, as transformers' own text classification does.
         independent = self._model.config.problem_type == "multi_label_classification"
-        return torch.sigmoid(logits) if independent else torch.softmax(logits, dim=-1)
-
-    def _verdict(self, row: list[float]) -> SafetyVerdict:
-        own = dict(zip(self._safety.unsafe_labels, (row[place] for place in self._places), strict=True))
-        independent = self._model.config.problem_type == "multi_label_classification"
-        unsafe = max(own.values()) if independent else sum(own.values())
+        shares = torch.sigmoid(logits) if independent else torch.softmax(logits, dim=-1)
+        own = {label: float(shares[place]) for label, place in self._places.items()}
+        unsafe = max(own.values()) if independent else min(sum(own.values()), 1.0)  # rounding
         if not unsafe >= self._safety.max_unsafe:
             return SafetyVerdict(unsafe=unsafe, categories=[])
         likeliest = sorted(own, key=lambda label: -own[label])
