@@ -40,7 +40,7 @@ def head(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> SafetyCo
 # ---- Llama Guard
 
 
-@pytest.mark.parametrize("template", [None, TEXTS, PARTS], ids=["none", "texts", "parts"])
+@pytest.mark.parametrize("template", [None, TEXTS, f" {TEXTS}", PARTS], ids=["none", "texts", "blank", "parts"])
 def test_llama_guard_gives_the_probabilities_of_a_plain_forward(template: str | None, tmp_path: Path, tiny_model: Path) -> None:
     safety = tiny.llama_guard(tmp_path, tiny_model, template)
     classifier = LlamaGuard(safety, IN_PROCESS)
@@ -60,7 +60,7 @@ def test_llama_guard_gives_the_probabilities_of_a_plain_forward(template: str | 
     assert len({round(verdict.unsafe, 4) for verdict in found}) == len(PAIRS)
 
 
-@pytest.mark.parametrize("template", [None, TEXTS, PARTS], ids=["none", "texts", "parts"])
+@pytest.mark.parametrize("template", [None, TEXTS, f" {TEXTS}", PARTS], ids=["none", "texts", "blank", "parts"])
 def test_the_verdict_is_read_behind_the_empty_line_that_the_model_writes(
     template: str | None, tmp_path: Path, tiny_model: Path
 ) -> None:
@@ -191,6 +191,7 @@ def test_a_head_that_would_be_drawn_at_random_is_refused(tmp_path: Path, head: S
 # ---- both
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["guard", "head"])
 def test_a_classifier_in_a_child_gives_the_same(kind: str, request: pytest.FixtureRequest) -> None:
     safety = request.getfixturevalue(kind)

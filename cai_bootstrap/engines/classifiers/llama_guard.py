@@ -66,7 +66,8 @@ class LlamaGuard:
             threads=engine.threads,
         )
         self._in_parts = _takes_parts(self._engine.tokenizer, folder)
-        self._marks = [*_SECTIONS, *self._engine.tokenizer.get_added_vocab()]
+        added = self._engine.tokenizer.added_tokens_decoder.values()
+        self._marks = [*_SECTIONS, *(str(token) for token in added if token.special)]
 
     @property
     def description(self) -> dict[str, str | int | float]:
