@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cai_bootstrap import __version__
 from cai_bootstrap.commands import STEPWISE, Request, did_you_mean, expected, help_text, parse
 from cai_bootstrap.config import Config, ModelSource
+from cai_bootstrap.engines import classifiers
 from cai_bootstrap.errors import CaiError, DiskFull, MissingArtifact, UserError
 from cai_bootstrap.resources import resource
 from cai_bootstrap.store.provenance import digest
@@ -164,6 +165,7 @@ def compose_job(stage: str, overrides: list[str], name_suffix: str) -> Config:
     """The checked configuration of one stage of one run. Raises UserError, before anything heavy is imported."""
     config = to_config(compose([f"stage={stage}", *overrides]))
     check_model_path(config)
+    classifiers.check(config.safety)
     return dataclasses.replace(config, run=config.run + name_suffix)
 
 

@@ -347,6 +347,32 @@ class EvalConfig:
 
 
 @dataclass(kw_only=True)
+class SafetyConfig:
+    """The optional safety filter: a classifier of its own, a second model, looks at every kept answer."""
+
+    name: str = "none"
+    """One of `engines.classifiers.CLASSIFIERS`, or none."""
+    path: str | None = None
+    """The classifier's folder: config.json, safetensors, tokenizer."""
+    max_unsafe: float = 0.5
+    """From this probability of being unsafe on an answer is dropped."""
+    unsafe_labels: list[str] = field(default_factory=list)
+    """Of sequence_classifier: the labels that mean unsafe."""
+    with_instruction: bool = True
+    """Of sequence_classifier: read instruction and answer as a pair of texts; false reads the answer alone."""
+    shard_size: int = 60
+
+    def __post_init__(self) -> None:
+        _require(0 < self.max_unsafe <= 1, "safety.max_unsafe", self.max_unsafe, "a probability above 0, at most 1")
+        _require(self.shard_size >= 1, "safety.shard_size", self.shard_size, "1 or more")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a filter."""
+        return self.name != "none"
+
+
+@dataclass(kw_only=True)
 class Config:
     """A run: complete, typed, named, and saved with its results."""
 
@@ -358,6 +384,7 @@ class Config:
     model: ModelConfig
     engine: EngineConfig = field(default_factory=EngineConfig)
     stage: StageConfig
+    safety: SafetyConfig = field(default_factory=SafetyConfig)
     train: TrainConfig
     merge: MergeConfig = field(default_factory=MergeConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)

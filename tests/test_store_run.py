@@ -159,6 +159,20 @@ def test_a_changed_setting_never_leaves_the_old_gate_or_later_steps(tmp_path: Pa
         assert run_both(run)[1] == drafts, "the old result is still there for those who ask for it"
 
 
+def test_a_step_added_between_others_keeps_its_pointer(tmp_path: Path) -> None:
+    with Run(tmp_path, "default") as run:
+        run_both(run)
+    with Run(tmp_path, "default") as run:
+        prompts = run.step("explicit", "prompts", make_prompts, settings={"length": 1}, seed=1)
+        suffix = {"suffix": ""}
+        added = run.step("explicit", "added", make_drafts, settings={}, inputs={"prompts": prompts}, values=suffix, seed=1)
+        drafts = run.step("explicit", "drafts", make_drafts, settings={}, inputs={"prompts": added}, values=suffix, seed=1)
+        entry = run.stage("explicit")
+        assert entry is not None
+        assert list(entry["steps"].items()) == [(item.name, item.digest) for item in (prompts, added, drafts)]
+        assert (run.folder / "explicit" / "added").resolve() == added.path.resolve()
+
+
 def test_finding_all_steps_again_keeps_the_gate(tmp_path: Path) -> None:
     with Run(tmp_path, "default") as run:
         run.record_stage("explicit", run_both(run)[1], passed=True)

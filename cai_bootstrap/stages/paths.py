@@ -12,6 +12,7 @@ from typing import Any
 from cai_bootstrap import constitution
 from cai_bootstrap.config import Config, to_dict
 from cai_bootstrap.critiques import load_critiques
+from cai_bootstrap.engines import classifiers
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.stages.stage import Stage, load_seeds
@@ -28,6 +29,7 @@ from cai_bootstrap.steps.judge import calibrate, judge_candidates
 from cai_bootstrap.steps.pair import iter_pairs, make_pairs
 from cai_bootstrap.steps.pilot import judge_pilot
 from cai_bootstrap.steps.prompts import make_instructions
+from cai_bootstrap.steps.screen import screen
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.runner import bind
 
@@ -146,7 +148,18 @@ def _few_shot_answers(making: Making) -> Answers:
         settings={"methods": methods, "min_scores": c["selection"]["min_scores"]},
         inputs={"instructions": instructions, "candidates": candidates, "verdicts": verdicts},
     )
-    return Answers(instructions, candidates, kept)
+    return Answers(instructions, candidates, _screened(making, kept))
+
+
+def _screened(making: Making, kept: Artifact) -> Artifact:
+    """The kept answers that the safety classifier lets pass; all of them where there is none, without a step."""
+    safety = making.config.safety
+    if not safety.is_on:
+        return kept
+    told = {key: value for key, value in to_dict(safety).items() if key not in ("name", "path")}
+    identity = {"classifier": safety.name, "sha256": classifiers.folder_sha256(str(safety.path))}
+    settings = {**told, **identity, **making.config.engine.identity()}
+    return making.run("screened", bind(screen, safety=safety), settings=settings, inputs={"kept": kept})
 
 
 def _pilot(making: Making, answer: Callable[[Making], Answers]) -> None:
@@ -234,7 +247,7 @@ def _constitutional_answers(making: Making) -> Answers:
         inputs={"revisions": revisions, "verdicts": verdicts},
         values={"principles": principles, "refusals": seeds["refusals"]},
     )
-    return Answers(instructions, revisions, kept)
+    return Answers(instructions, revisions, _screened(making, kept))
 
 
 def _reject_and_pair(making: Making, candidates: Artifact, kept: Artifact) -> Artifact:

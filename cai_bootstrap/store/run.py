@@ -77,6 +77,8 @@ class Run:
         """Names of the steps that were found, in order."""
         self._state: dict[str, Any] = {}
         self._warned: dict[str, list[str]] = {}
+        self._visited: dict[str, list[str]] = {}
+        """By stage the steps that this process asked for, in order."""
         self._resources = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -216,16 +218,22 @@ class Run:
     def _point(self, stage: str, name: str, artifact: Artifact) -> None:
         entry = self._entry(stage)
         before = json.dumps(entry)
+        visited = self._visited.setdefault(stage, [])
+        if name in visited:
+            del visited[visited.index(name) :]
         if entry["steps"].get(name) != artifact.digest:
             # What came after an earlier version of this step was made from it, and the gate judged that: a run never
-            # points to a mix of two configurations.
+            # points to a mix of two configurations. A step that is new to the run stands behind them, but came before.
             names = list(entry["steps"])
             for stale in names[names.index(name) :] if name in names else []:
+                if stale in visited:
+                    continue
                 del entry["steps"][stale]
                 (self.folder / stage / stale).unlink(missing_ok=True)
             entry["gate"], entry["skipped"] = None, False
             entry["warnings"] = list(dict.fromkeys(self._warned.get(stage, [])))
             entry["steps"][name] = artifact.digest
+        visited.append(name)
         for text in artifact.manifest["warnings"]:
             if text not in entry["warnings"]:
                 entry["warnings"].append(text)
