@@ -1,8 +1,9 @@
-"""The words of the command line: help texts, and reading argv into a `Request`. Free of Hydra and heavy imports."""
+"""The words of the command line: help texts, errors, and reading argv into a `Request`. Free of Hydra and heavy imports."""
 
 from __future__ import annotations
 
 import difflib
+import sys
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, is_dataclass
 from enum import StrEnum
 from typing import Any
 
-from cai_bootstrap.errors import UserError
+from cai_bootstrap.errors import CaiError, UserError
 
 USAGE = """\
 cai_bootstrap: from a base language model to a constitutionally aligned one, with no labels and no second model
@@ -108,6 +109,12 @@ class Request:
     multirun: bool = False
     as_json: bool = False
     show_config: bool = False
+
+
+def complain(error: CaiError) -> int:
+    """Prints an error as one line on stderr and gives its exit code."""
+    print(f"cai_bootstrap: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    return error.exit_code
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -58,20 +58,20 @@ class Planner:
         return found or Artifact(stage, name, address, folder, {})
 
 
-def render_plan(planners: Sequence[Planner]) -> str:
+def render_plan(planners: Sequence[Planner], labels: Mapping[str, str]) -> str:
     """A table of every planned step, how many are left, and for several runs how many each one finds or computes.
 
     A step that an earlier run of the same plan is to compute is no work for the later ones: its state names that run.
     """
     rows: list[tuple[str, ...]] = []
-    maker: dict[tuple[str, str, str], str] = {}
+    maker: dict[tuple[str, ...], str] = {}
     """By step: the first run that needs it."""
     states: dict[str, Counter[str]] = {}
-    seen: set[tuple[str, str, str, str]] = set()
+    seen: set[tuple[str, ...]] = set()
     for planner in planners:
         run = planner.config.run
         for planned in planner.steps:
-            address = (planned.stage, planned.name, planned.digest)
+            address = (planner.config.paths.root, planned.stage, planned.name, planned.digest)
             if (run, *address) in seen:  # several suites of one run begin with the same steps
                 continue
             seen.add((run, *address))
@@ -82,7 +82,7 @@ def render_plan(planners: Sequence[Planner]) -> str:
             states.setdefault(run, Counter())["shared" if state.startswith("by ") else state] += 1
     lines = table(("run", "stage", "step", "state", "minutes taken"), rows)
     if len(states) > 1:
-        lines += [f"{run}: {_in_words(counted)}" for run, counted in states.items()]
+        lines += [f"{run} ({labels.get(run, run)}): {_in_words(counted)}" for run, counted in states.items()]
     counted = sum(states.values(), Counter[str]())
     shared = f", {counted['shared']} shared with an earlier run" if counted["shared"] else ""
     left = counted["to do"] + counted["begun"]

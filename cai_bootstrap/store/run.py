@@ -65,9 +65,7 @@ def read_run(root: Path, name: str) -> dict[str, Any] | None:
 class Run:
     """A run that this process holds. Use as a context manager; raises RunLocked when another process has it."""
 
-    def __init__(
-        self, root: Path, name: str, progress: Progress | None = None, made: list[Artifact] | None = None
-    ) -> None:
+    def __init__(self, root: Path, name: str, progress: Progress | None = None, made: list[Artifact] | None = None) -> None:
         """`made` gets every artifact that this process computes, as soon as it is there; what comes after may fail."""
         self.folder = run_folder(root, name)
         self.root = Path(root)
