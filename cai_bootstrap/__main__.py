@@ -61,7 +61,8 @@ def dispatch(words: list[str]) -> int:
     if request.verb not in ("run", *STEPWISE):
         print(answer(request, chains, own).rstrip("\n"))
         return 0
-    from cai_bootstrap.sweep import Job, run_jobs
+    from cai_bootstrap.report.sweep import Job
+    from cai_bootstrap.sweep import run_jobs
 
     numbered = enumerate(zip(own, chains, strict=True), start=1)
     return run_jobs([Job(number=n, overrides=o, chain=chain) for n, (o, chain) in numbered], STEPWISE.get(request.verb, "gate"))

@@ -19,7 +19,8 @@ cai_bootstrap: from a base language model to a constitutionally aligned one, wit
 usage:
   python -m cai_bootstrap stage=STAGE [key=value ...]       run a stage, and the baseline before it if it has not run
   python -m cai_bootstrap stage=all [key=value ...]         the curriculum in order; stops at the first failed gate
-  python -m cai_bootstrap -m stage=1 key=a,b [key=c,d ...]  every combination; what is finished is skipped
+  python -m cai_bootstrap -m stage=1,2,3 [key=value ...]    these stages in order, in one run; stops likewise
+  python -m cai_bootstrap -m stage=1 key=a,b [key=c,d ...]  every combination, then a summary that compares them
   python -m cai_bootstrap VERB ...
 
 verbs:
@@ -46,7 +47,8 @@ main keys (defaults in conf/):
   paths.root=DIR              where data/ and checkpoints/ go (default: the working directory)
 
 options:
-  -m, --multirun   sweep over comma-separated values
+  -m, --multirun   sweep over comma-separated values, a job each; what is finished is skipped. The summary of several
+                   jobs is kept in data/sweeps/DIGEST/summary.txt, .md and .json
   -c, --cfg job    print the composed configuration and stop
   -h, --help       this text
   --version
@@ -66,7 +68,7 @@ and the command to run next. --json prints the same as JSON. Reads only; exit co
 usage: python -m cai_bootstrap plan [stage=STAGE|all] [key=value ...]
 
 What the same command without `plan` would run, and what is done already. Writes nothing. Without a stage: all of them.
-With -m: for every combination.
+With -m: for every combination, and which steps an earlier job computes for a later one.
 """,
     "doctor": """\
 usage: python -m cai_bootstrap doctor [--json] [model=MODEL] [key=value ...]
