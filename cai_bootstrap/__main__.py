@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cai_bootstrap import __version__
-from cai_bootstrap.commands import STEPWISE, Request, did_you_mean, expected, help_text, parse
+from cai_bootstrap.commands import STEPWISE, Request, complain, did_you_mean, expected, help_text, parse
 from cai_bootstrap.config import Config, ModelSource
 from cai_bootstrap.engines import classifiers
-from cai_bootstrap.errors import CaiError, DiskFull, MissingArtifact, UserError
+from cai_bootstrap.errors import CaiError, MissingArtifact, UserError
 from cai_bootstrap.resources import resource
 from cai_bootstrap.store.provenance import digest
 
@@ -42,12 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def complain(error: CaiError) -> int:
-    """Prints an error as one line on stderr and gives its exit code."""
-    print(f"cai_bootstrap: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-    return error.exit_code
-
-
 def dispatch(words: list[str]) -> int:
     """Does what the words ask for. Everything heavy is imported inside the branch that needs it."""
     from cai_bootstrap.stages import CURRICULUM
@@ -58,22 +52,26 @@ def dispatch(words: list[str]) -> int:
     elif request.verb in ("status", "doctor"):  # neither belongs to a stage; the first real one completes their config
         request.stages = request.stages or ["explicit"]
     # Every job is composed before the first one runs: a mistake in the tenth must not cost nine runs.
-    chains = [
-        [compose_job(stage, overrides, name_suffix) for stage in request.stages] for overrides, name_suffix in jobs(request)
-    ]
+    combinations = list(jobs(request))
+    chains = [[compose_job(stage, overrides, suffix) for stage in request.stages] for overrides, suffix in combinations]
+    own = what_differs([overrides for overrides, _ in combinations])
     configs = list(itertools.chain(*chains))
     if request.show_config:
         print("---\n".join(as_yaml(config) for config in configs), end="")
         return 0
     if request.verb not in ("run", *STEPWISE):
-        print(answer(request, configs).rstrip("\n"))
+        print(answer(request, chains, own).rstrip("\n"))
         return 0
-    until = STEPWISE.get(request.verb, "gate")
-    return max(run_chain(chain, num_chains=len(chains), until=until) for chain in chains)
+    from cai_bootstrap.report.sweep import Job
+    from cai_bootstrap.sweep import run_jobs
+
+    numbered = enumerate(zip(own, chains, strict=True), start=1)
+    return run_jobs([Job(number=n, overrides=o, chain=chain) for n, (o, chain) in numbered], STEPWISE.get(request.verb, "gate"))
 
 
-def answer(request: Request, configs: list[Config]) -> str:
+def answer(request: Request, chains: list[list[Config]], own: list[list[str]]) -> str:
     """What a verb other than a run prints. Raises what the verb raises."""
+    configs = list(itertools.chain(*chains))
     if request.verb == "status":
         from cai_bootstrap.report.status import status
 
@@ -89,29 +87,7 @@ def answer(request: Request, configs: list[Config]) -> str:
         return export_stage(configs[0], Path(str(request.target)))
     from cai_bootstrap import pipeline
 
-    return pipeline.plan(configs)
-
-
-def run_chain(chain: list[Config], num_chains: int, until: str = "gate") -> int:
-    """Runs one run's stages in order until one fails, and gives the exit code.
-
-    Among several chains a failed run is told and its code given back, so that the others go on; the user's mistakes and
-    a full disk hold for all of them and are raised.
-    """
-    from cai_bootstrap import pipeline
-
-    for config in chain:
-        if num_chains > 1:
-            print(f"run={config.run} stage={config.stage.name}", flush=True)
-        try:
-            code = pipeline.run_stage(config, until)
-        except CaiError as error:
-            if num_chains == 1 or isinstance(error, UserError | DiskFull):
-                raise
-            code = complain(error)
-        if code != 0:
-            return code
-    return 0
+    return pipeline.plan(configs, {chain[0].run: " ".join(texts) for chain, texts in zip(chains, own, strict=True)})
 
 
 def jobs(request: Request) -> Iterator[tuple[list[str], str]]:
@@ -134,10 +110,16 @@ def jobs(request: Request) -> Iterator[tuple[list[str], str]]:
         else [text]
         for text, override in zip(request.overrides, parsed, strict=True)
     ]
-    for combination in itertools.product(*choices):
+    for combination in dict.fromkeys(itertools.product(*choices)):  # a value written twice is one job
         values = {o.get_key_element(): o.get_value_element_as_str() for o in map(parse_override, combination)}
         values = {key: value for key, value in values.items() if key not in ("run", "paths.root")}
         yield list(combination), f"-{digest(values)[:8]}" if values else ""
+
+
+def what_differs(combinations: list[list[str]]) -> list[list[str]]:
+    """Of each combination the overrides that not all of them have."""
+    shared = set[str]().union(*combinations).intersection(*combinations)
+    return [[text for text in overrides if text not in shared] for overrides in combinations]
 
 
 def parse_override(text: str) -> Override:

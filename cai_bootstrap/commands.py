@@ -1,8 +1,9 @@
-"""The words of the command line: help texts, and reading argv into a `Request`. Free of Hydra and heavy imports."""
+"""The words of the command line: help texts, errors, and reading argv into a `Request`. Free of Hydra and heavy imports."""
 
 from __future__ import annotations
 
 import difflib
+import sys
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, is_dataclass
 from enum import StrEnum
 from typing import Any
 
-from cai_bootstrap.errors import UserError
+from cai_bootstrap.errors import CaiError, UserError
 
 USAGE = """\
 cai_bootstrap: from a base language model to a constitutionally aligned one, with no labels and no second model
@@ -18,7 +19,8 @@ cai_bootstrap: from a base language model to a constitutionally aligned one, wit
 usage:
   python -m cai_bootstrap stage=STAGE [key=value ...]       run a stage, and the baseline before it if it has not run
   python -m cai_bootstrap stage=all [key=value ...]         the curriculum in order; stops at the first failed gate
-  python -m cai_bootstrap -m stage=1 key=a,b [key=c,d ...]  every combination; what is finished is skipped
+  python -m cai_bootstrap -m stage=1,2,3 [key=value ...]    these stages in order, in one run; stops likewise
+  python -m cai_bootstrap -m stage=1 key=a,b [key=c,d ...]  every combination, then a summary that compares them
   python -m cai_bootstrap VERB ...
 
 verbs:
@@ -46,7 +48,8 @@ main keys (defaults in conf/):
   paths.root=DIR              where data/ and checkpoints/ go (default: the working directory)
 
 options:
-  -m, --multirun   sweep over comma-separated values
+  -m, --multirun   sweep over comma-separated values, a job each; what is finished is skipped. The summary of several
+                   jobs is kept in data/sweeps/DIGEST/summary.txt, .md and .json
   -c, --cfg job    print the composed configuration and stop
   -h, --help       this text
   --version
@@ -66,7 +69,7 @@ and the command to run next. --json prints the same as JSON. Reads only; exit co
 usage: python -m cai_bootstrap plan [stage=STAGE|all] [key=value ...]
 
 What the same command without `plan` would run, and what is done already. Writes nothing. Without a stage: all of them.
-With -m: for every combination.
+With -m: for every combination, and which steps an earlier job computes for a later one.
 """,
     "doctor": """\
 usage: python -m cai_bootstrap doctor [--json] [model=MODEL] [key=value ...]
@@ -109,6 +112,12 @@ class Request:
     multirun: bool = False
     as_json: bool = False
     show_config: bool = False
+
+
+def complain(error: CaiError) -> int:
+    """Prints an error as one line on stderr and gives its exit code."""
+    print(f"cai_bootstrap: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    return error.exit_code
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from cai_bootstrap.store.runner import Runner, bind
 
 DRIFT_SAMPLING = SamplingConfig(temperature=1.0, top_k=64, top_p=1.0, max_tokens=64)
 """As near to the model's own distribution as engines sample."""
+GREEDY_SEED = 1
+"""The baseline and every evaluation are greedy and draw nothing: their results hold for each `seed=` and each round, so a
+sweep over seeds computes them once. It is the default `seed`."""
 UNTIL = ("pairs", "model", "gate")
 
 
@@ -53,7 +56,7 @@ def measure_baseline(run: Runner, session: Session, config: Config, suite: str) 
 
     The worked examples are those of the suite's stage.
     """
-    step = functools.partial(run.step, "baseline", seed=config.seed)
+    step = functools.partial(run.step, "baseline", seed=GREEDY_SEED)
     seeds = load_seeds(suite, config.stage.seeds)
     sampled = config.engine.identity()
     base = step("base", prepare_base, settings=to_dict(config.model))
@@ -153,6 +156,7 @@ def evaluate(
     num_items: int = 0,
 ) -> Artifact:
     """A model's outputs on a suite (or on `num_items` of it, where these are fewer than `eval.num_items`), and the scores."""
+    step = functools.partial(step, seed=GREEDY_SEED)
     which = {"suite": suite, "split": config.eval.split}
     few = min(filter(None, (num_items, config.eval.num_items)), default=0)
     outputs = step(
@@ -198,10 +202,13 @@ def train_and_merge(
     )
 
 
-def run_stage(config: Config, until: str = "gate") -> int:
-    """Run a stage (and the baseline before it), print its table, and return the exit code: 0 done, 1 failed gate."""
+def run_stage(config: Config, until: str = "gate", *, made: list[Artifact] | None = None, brief: bool = False) -> int:
+    """Run a stage (and the baseline before it), print its table, and return the exit code: 0 done, 1 failed gate.
+
+    `made` gets what was computed, also when the stage fails. With `brief` one line is printed where nothing was.
+    """
     from cai_bootstrap.report.progress import ConsoleProgress
-    from cai_bootstrap.report.stage import describe_power, print_outcome
+    from cai_bootstrap.report.stage import describe_power, finished_before, print_outcome
 
     if until not in UNTIL:
         raise UserError(f"until={until!r} is not known: write one of {', '.join(UNTIL)}")
@@ -211,7 +218,7 @@ def run_stage(config: Config, until: str = "gate") -> int:
     for suite in suites_of(name):
         load_seeds(suite, config.stage.seeds)
     progress = ConsoleProgress()
-    with Run(root, config.run, progress) as run:
+    with Run(root, config.run, progress, made) as run:
         run.save_config(name, to_dict(config))
         engine = resolve_engine(run.folder, config.engine, progress)
         with Session(engine) as session:
@@ -225,11 +232,14 @@ def run_stage(config: Config, until: str = "gate") -> int:
                 if skipped:
                     run.record_stage(name, None, passed=True, skipped=True)
                 elif name != "baseline":
-                    power = outcome.gap.json("power.json")
-                    progress.line(describe_power(power))
+                    if run.computed or not brief:  # an earlier job has said it
+                        progress.line(describe_power(outcome.gap.json("power.json")))
                     passed = run_rounds(run, session, config, parent or Parent(base), outcome, until)
                 seconds = time.monotonic() - started
-                print_outcome(config, run, outcome, suite=suite, skipped=skipped, until=until, seconds=seconds)
+                quiet = brief and not run.computed
+                print_outcome(config, run, outcome, suite=suite, skipped=skipped, until=until, seconds=seconds, quiet=quiet)
+            if quiet:
+                print(finished_before(config, run), flush=True)
     return 0 if passed or config.stage.gate.override else 1
 
 
@@ -275,8 +285,8 @@ def warnings_of(run: Runner, stage: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def plan(configs: list[Config]) -> str:
-    """What would run and what is done already, a line a step; writes nothing."""
+def plan(configs: list[Config], labels: Mapping[str, str] | None = None) -> str:
+    """What would run and what is done already, a line a step; writes nothing. `labels` tell runs apart by their overrides."""
     from cai_bootstrap.report.plan import Planner, render_plan
 
     planners = []
@@ -300,7 +310,7 @@ def plan(configs: list[Config]) -> str:
                 planned[name] = outcome.model
                 ends[config.run] = Parent(outcome.model, {**outcome.retained, suite: outcome.trained})
         planners.append(planner)
-    return render_plan(planners)
+    return render_plan(planners, labels or {})
 
 
 def suites_of(stage: str) -> list[str]:

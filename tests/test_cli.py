@@ -9,6 +9,7 @@ import time
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,12 @@ MISTAKES = [
     (["help", "me"], "help me does not exist"),
     (["stage=1", "--jsno"], "option --jsno does not exist (did you mean '--json'?)"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep writes its summary under the working directory."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize(("words", "told"), MISTAKES, ids=[" ".join(words) or "nothing" for words, _ in MISTAKES])
@@ -169,14 +176,14 @@ class Runs:
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr(cai_bootstrap, "pipeline", module, raising=False)
 
-    def run_stage(self, config: Config, until: str = "gate") -> int:
+    def run_stage(self, config: Config, until: str = "gate", **_: Any) -> int:
         self.asked.append((config.stage.name, config.seed, config.run))
         outcome = self.outcomes.get((config.stage.name, config.seed), 0)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
-    def plan(self, configs: list[Config]) -> str:
+    def plan(self, configs: list[Config], labels: dict[str, str]) -> str:
         return "\n".join(f"{config.run} {config.stage.name}" for config in configs)
 
 
@@ -186,13 +193,24 @@ def test_stage_all_runs_every_stage_in_order(monkeypatch: pytest.MonkeyPatch) ->
     assert runs.asked == [(name, 4, "mine") for name in CURRICULUM]
 
 
-def test_stage_all_stops_at_a_failed_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = Runs(monkeypatch, {("baseline", 1): 1})
-    assert main(["stage=all"]) == 1
-    assert [name for name, *_ in runs.asked] == ["baseline"]
+@pytest.mark.parametrize(("outcome", "why"), [(1, "the gate of explicit was not passed"), (StepFailed("x"), "explicit failed")])
+@pytest.mark.parametrize("words", [["stage=all"], ["-m", "stage=0,1,2,3,4,5,6"]])
+def test_stages_in_order_stop_at_the_first_failed_one(
+    words: list[str],
+    outcome: int | Exception,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs = Runs(monkeypatch, {("explicit", 1): outcome})
+    assert main(words) == 1
+    assert [(name, run) for name, _, run in runs.asked] == [("baseline", "default"), ("explicit", "default")]
+    assert f"not run: {', '.join(CURRICULUM[2:])}, since {why}\n" in capsys.readouterr().out
 
 
-def test_a_multirun_names_its_runs_and_goes_on_after_a_failed_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_multirun_names_its_runs_and_goes_on_after_a_failed_gate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = Runs(monkeypatch, {("baseline", 1): 1, ("explicit", 2): StepFailed("no yield")})
     words = ["-m", "stage=0,1", "seed=1,2,3", "run=sweep"]
     assert main(words) == 1
@@ -203,6 +221,10 @@ def test_a_multirun_names_its_runs_and_goes_on_after_a_failed_gate(monkeypatch: 
         ("baseline", 3),
         ("explicit", 3),
     ]
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "not run: explicit, since the gate of baseline was not passed" in shown
+    assert "job 1: the gate of baseline was not passed" in shown
+    assert "job 2: no yield" in shown
     names = {seed: run for _, seed, run in runs.asked}
     assert len(set(names.values())) == 3
     assert all(run.startswith("sweep-") and len(run) == len("sweep-") + 8 for run in names.values())
@@ -231,6 +253,13 @@ def test_a_multirun_stops_at_once_where_going_on_is_useless(monkeypatch: pytest.
     runs = Runs(monkeypatch, {("explicit", 1): error})
     assert main(["-m", "stage=1", "seed=1,2"]) == error.exit_code
     assert len(runs.asked) == 1
+
+
+def test_a_value_written_twice_is_one_job(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = Runs(monkeypatch, {})
+    assert main(["-m", "stage=1", "seed=2,2"]) == 0
+    assert len(runs.asked) == 1
+    assert capsys.readouterr().out == ""  # one job has no summary
 
 
 def test_a_mistake_in_a_later_job_stops_before_the_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ class PlannedStep:
 
     stage: str
     name: str
+    digest: str
     cached: bool
     begun: bool
     minutes: float | None
@@ -50,19 +52,43 @@ class Planner:
         folder = self.store.folder(stage, name, address)
         begun = folder.with_name(folder.name + ".partial").exists()
         minutes = None if found is None else found.manifest["seconds"] / 60
-        self.steps.append(PlannedStep(stage=stage, name=name, cached=found is not None, begun=begun, minutes=minutes))
+        self.steps.append(
+            PlannedStep(stage=stage, name=name, digest=address, cached=found is not None, begun=begun, minutes=minutes)
+        )
         return found or Artifact(stage, name, address, folder, {})
 
 
-def render_plan(planners: Sequence[Planner]) -> str:
-    """A table of every planned step, and how many are left."""
+def render_plan(planners: Sequence[Planner], labels: Mapping[str, str]) -> str:
+    """A table of every planned step, how many are left, and for several runs how many each one finds or computes.
+
+    A step that an earlier run of the same plan is to compute is no work for the later ones: its state names that run.
+    """
     rows: list[tuple[str, ...]] = []
+    maker: dict[tuple[str, ...], str] = {}
+    """By step: the first run that needs it."""
+    states: dict[str, Counter[str]] = {}
+    seen: set[tuple[str, ...]] = set()
     for planner in planners:
+        run = planner.config.run
         for planned in planner.steps:
-            state = "done" if planned.cached else "begun" if planned.begun else "to do"
+            address = (planner.config.paths.root, planned.stage, planned.name, planned.digest)
+            if (run, *address) in seen:  # several suites of one run begin with the same steps
+                continue
+            seen.add((run, *address))
+            first = maker.setdefault(address, run)
+            state = "done" if planned.cached else f"by {first}" if first != run else "begun" if planned.begun else "to do"
             took = "–" if planned.minutes is None else f"{planned.minutes:.1f}"
-            rows.append((planner.config.run, planned.stage, planned.name, state, took))
-    rows = list(dict.fromkeys(rows))
-    left = sum(row[3] != "done" for row in rows)
+            rows.append((run, planned.stage, planned.name, state, took))
+            states.setdefault(run, Counter())["shared" if state.startswith("by ") else state] += 1
     lines = table(("run", "stage", "step", "state", "minutes taken"), rows)
-    return "\n".join([*lines, f"{len(rows) - left} of {len(rows)} steps are done, {left} to do"])
+    if len(states) > 1:
+        lines += [f"{run} ({labels.get(run, run)}): {_in_words(counted)}" for run, counted in states.items()]
+    counted = sum(states.values(), Counter[str]())
+    shared = f", {counted['shared']} shared with an earlier run" if counted["shared"] else ""
+    left = counted["to do"] + counted["begun"]
+    return "\n".join([*lines, f"{counted['done']} of {len(rows)} steps are done, {left} to do{shared}"])
+
+
+def _in_words(counted: Counter[str]) -> str:
+    left = counted["to do"] + counted["begun"]
+    return f"{counted.total()} steps, {counted['done']} done, {counted['shared']} shared with an earlier run, {left} to do"

@@ -12,7 +12,8 @@ from cai_bootstrap.config import Config
 from cai_bootstrap.records import GateResult
 from cai_bootstrap.report import tables
 from cai_bootstrap.report.ledger import drift_ledger
-from cai_bootstrap.report.status import next_command
+from cai_bootstrap.report.status import gate_word, next_command
+from cai_bootstrap.stages import CURRICULUM
 from cai_bootstrap.steps.decide import eval_records
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.files import write_atomic
@@ -30,10 +31,12 @@ class Outcome(Protocol):
     gate: Artifact | None
 
 
-def print_outcome(config: Config, run: Run, outcome: Outcome, *, suite: str, skipped: bool, until: str, seconds: float) -> None:
+def print_outcome(
+    config: Config, run: Run, outcome: Outcome, *, suite: str, skipped: bool, until: str, seconds: float, quiet: bool = False
+) -> None:
     """Print the stage's table, and keep it as `report.txt` and `report.md` in the run's folder of the stage.
 
-    The baseline has a table for each suite: `report-<suite>.txt`.
+    The baseline has a table for each suite: `report-<suite>.txt`. `quiet` keeps it and prints nothing.
     """
     name = config.stage.name
     entry = run.stage(name) or {"steps": {}, "warnings": []}
@@ -67,6 +70,8 @@ def print_outcome(config: Config, run: Run, outcome: Outcome, *, suite: str, ski
     folder, stem = run.folder / name, f"report-{suite}" if name == "baseline" else "report"
     write_atomic(folder / f"{stem}.txt", tables.render_text(report).encode())
     write_atomic(folder / f"{stem}.md", tables.as_markdown(report).encode())
+    if quiet:
+        return
     if sys.stdout.isatty():
         Console().print(tables.result_table(report))
     else:
@@ -75,6 +80,17 @@ def print_outcome(config: Config, run: Run, outcome: Outcome, *, suite: str, ski
         print(f"stage {name} was skipped: the baseline shows no gap that it could close")
     if until != "gate":
         print(f"stopped after {until}, as asked")
+
+
+def finished_before(config: Config, run: Run) -> str:
+    """One line in place of the table of a stage of which everything was found done."""
+    name = config.stage.name
+    entry = run.stage(name) or {"steps": {}, "gate": None, "skipped": False}
+    gate = "" if name == CURRICULUM[0] else f", gate: {gate_word(entry)}"
+    return (
+        f"run={run.name} stage={name} was finished before: nothing was computed, {len(set(run.reused))} steps found{gate}; "
+        f"its table is in {_shown(run.folder / name, run.root)}"
+    )
 
 
 def describe_power(power: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +138,11 @@ def _row(run: dict[str, Any], stage: dict[str, Any]) -> tuple[str, ...]:
         rate = f"{_percent(strict['value'])} [{_percent(strict['low'])}, {_percent(strict['high'])}]"
         needed = _percent(strict["threshold"])
     last = steps[-1] if steps else "–"
-    return (run["name"], stage["stage"], str(len(steps)), last, _gate_word(stage), rate, needed)
+    return (run["name"], stage["stage"], str(len(steps)), last, gate_word(stage), rate, needed)
 
 
-def _gate_word(stage: dict[str, Any]) -> str:
+def gate_word(stage: Mapping[str, Any]) -> str:
+    """How a stage's gate stands, from its entry in `run.json`, in a word or two."""
     if stage["skipped"]:
         return "skipped (no gap)"
     gate = stage["gate"]

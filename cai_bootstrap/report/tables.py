@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from rich import box
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from rich.console import RenderableType
 
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals.statistics import compare, compare_by_kind, p_text, percent, points, rate
 from cai_bootstrap.records import EvalRecord, GateResult, PairedTest
+from cai_bootstrap.report import sections
+from cai_bootstrap.report.sections import Section
 from cai_bootstrap.steps.gate import has_gap
 
-PLAIN_WIDTH = 110
 _ARM_NAMES = {"raw": "base raw", "cued": "base cued", "fewshot": "base few-shot", "parent": "parent"}
 _TEST_COLUMNS = ["paired test", "n", "difference [95 %]", "only 1st", "only 2nd", "McNemar p", "Cohen's g"]
 
@@ -45,80 +41,22 @@ class Report:
     """Columns and rows of the drift ledger."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Section:
-    """One titled part of the report: a table, lines, or both."""
-
-    title: str
-    columns: list[str] = field(default_factory=list)
-    rows: list[list[str]] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-
-
 def result_table(report: Report) -> RenderableType:
     """The report for a rich console. UserError for an unknown arm, or arms that hold different items."""
-    parts: list[RenderableType] = []
-    for section in _sections(report):
-        parts.append(Text(section.title, style="bold"))
-        if section.rows:
-            parts.append(_rich_table(section))
-        # Text, not markup: a warning may hold square brackets.
-        parts.extend(Text(f"  {line}", overflow="fold") for line in section.lines)
-        parts.append(Text(""))
-    return Group(*parts[:-1])
+    return sections.to_rich(_sections(report))
 
 
 def render_text(report: Report) -> str:
     """`result_table` as plain text, 110 columns wide. Paths and commands are never broken, even when longer."""
-    written = io.StringIO()
-    console = Console(file=written, width=PLAIN_WIDTH, color_system=None, force_terminal=False, legacy_windows=False)
-    for section in _sections(report):
-        written.write(f"{section.title}\n")
-        if section.rows:
-            console.print(_rich_table(section))
-        for line in section.lines:
-            wrapped = textwrap.wrap(
-                line,
-                PLAIN_WIDTH,
-                initial_indent="  ",
-                subsequent_indent="    ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            written.write("\n".join(wrapped) + "\n")
-        written.write("\n")
-    return "\n".join(line.rstrip() for line in written.getvalue().rstrip().splitlines()) + "\n"
+    return sections.to_text(_sections(report))
 
 
 def as_markdown(report: Report) -> str:
     """`result_table` as GitHub Markdown."""
-    blocks: list[str] = []
-    for section in _sections(report):
-        blocks.append(f"### {section.title}")
-        if section.rows:
-            align = ["---", *["---:"] * (len(section.columns) - 1)]
-            rows = [section.columns, align, *section.rows]
-            blocks.append("\n".join(_markdown_row(row) for row in rows))
-        if section.lines:
-            blocks.append("\n".join(f"- {line}" for line in section.lines))
-    return "\n\n".join(blocks) + "\n"
+    return sections.to_markdown(_sections(report))
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
-    escaped = [cell.replace("|", "\\|") for cell in cells]
-    return f"| {' | '.join(escaped)} |"
-
-
-def _rich_table(section: _Section) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-    for index, column in enumerate(section.columns):
-        table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
-    for row in section.rows:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
-
-
-def _sections(report: Report) -> Iterator[_Section]:
+def _sections(report: Report) -> Iterator[Section]:
     unknown = sorted(report.arms.keys() - _ARM_NAMES.keys())
     if unknown:
         raise UserError(f"arm {unknown[0]!r} is unknown: write one of {', '.join(_ARM_NAMES)}")
@@ -126,7 +64,7 @@ def _sections(report: Report) -> Iterator[_Section]:
     if report.trained is not None:
         arms["trained"] = report.trained
     if arms:
-        yield _Section(
+        yield Section(
             title=f"Held-out suite {report.suite}, greedy (rates with 95 % Wilson intervals)",
             columns=["model", "content [95 %]", "strict [95 %]", "n"],
             rows=[
@@ -139,28 +77,28 @@ def _sections(report: Report) -> Iterator[_Section]:
         yield _gate(report.gate)
     columns, rows = report.ledger
     if rows:
-        yield _Section(title="Drift, stage by stage (95 % intervals)", columns=columns, rows=rows)
+        yield Section(title="Drift, stage by stage (95 % intervals)", columns=columns, rows=rows)
     if report.artifacts:
-        yield _Section(title="Artifacts", lines=[f"{name}: {place}" for name, place in report.artifacts.items()])
+        yield Section(title="Artifacts", lines=[f"{name}: {place}" for name, place in report.artifacts.items()])
     if report.minutes:
         spent = [[step, f"{value:.1f}"] for step, value in report.minutes.items()]
         total = ["together", f"{sum(report.minutes.values()):.1f}"]
         this_call = f"this call took {report.call_minutes:.1f} minutes"
-        yield _Section(title="Time", columns=["step", "minutes"], rows=[*spent, total], lines=[this_call])
+        yield Section(title="Time", columns=["step", "minutes"], rows=[*spent, total], lines=[this_call])
     # A warning may stand with the gate and with the run: show it once.
     lines = list(dict.fromkeys([*(report.gate.warnings if report.gate is not None else []), *report.warnings]))
     if lines:
-        yield _Section(title="Warnings", lines=[f"! {line}" for line in lines])
+        yield Section(title="Warnings", lines=[f"! {line}" for line in lines])
     if report.next_command:
-        yield _Section(title="Next", lines=[report.next_command])
+        yield Section(title="Next", lines=[report.next_command])
 
 
-def _paired(base: Mapping[str, Sequence[EvalRecord]], trained: Sequence[EvalRecord] | None) -> Iterator[_Section]:
+def _paired(base: Mapping[str, Sequence[EvalRecord]], trained: Sequence[EvalRecord] | None) -> Iterator[Section]:
     title = "Paired tests on the same items (exact McNemar; difference in points, first minus second)"
     if trained is None:
         if "cued" in base and "fewshot" in base:
             _, test, reason = has_gap(base["cued"], base["fewshot"])
-            yield _Section(title=title, columns=_TEST_COLUMNS, rows=[_test_row(test)], lines=[reason])
+            yield Section(title=title, columns=_TEST_COLUMNS, rows=[_test_row(test)], lines=[reason])
         return
     others = {arm: name for arm, name in (("cued", "cued"), ("fewshot", "few-shot")) if arm in base}
     if others:
@@ -170,46 +108,48 @@ def _paired(base: Mapping[str, Sequence[EvalRecord]], trained: Sequence[EvalReco
         ]
         if "parent" in base:
             tests.append(compare("trained strict vs parent strict", trained, "strict", base["parent"], "strict"))
-        yield _Section(title=title, columns=_TEST_COLUMNS, rows=[_test_row(test) for test in tests])
+        yield Section(title=title, columns=_TEST_COLUMNS, rows=[_test_row(test) for test in tests])
     if "cued" in base:
         yield _by_kind(trained, base["cued"])
 
 
-def _by_kind(trained: Sequence[EvalRecord], cued: Sequence[EvalRecord]) -> _Section:
+def _by_kind(trained: Sequence[EvalRecord], cued: Sequence[EvalRecord]) -> Section:
     rows = []
     for kind, (test, adjusted) in compare_by_kind(trained, "strict", cued, "content").items():
         one = rate([record for record in trained if record.kind == kind], "strict")
         two = rate([record for record in cued if record.kind == kind], "content")
-        rows.append([kind, str(test.total), percent(one), percent(two), _difference(test), _p(adjusted)])
-    return _Section(
+        rows.append([kind, str(test.total), percent(one), percent(two), difference_text(test), p_cell(adjusted)])
+    return Section(
         title="By kind: trained strict against base cued content (p adjusted by Benjamini–Hochberg)",
         columns=["kind", "n", "trained strict [95 %]", "cued content [95 %]", "difference [95 %]", "adjusted p"],
         rows=rows,
     )
 
 
-def _gate(gate: GateResult) -> _Section:
+def _gate(gate: GateResult) -> Section:
     lines = [f"{'✓' if check['passed'] else '✗'} {check['name']}: {check['reason']}" for check in gate.checks]
     if gate.override is not None:
         lines.append(f"! override, recorded with the result: {gate.override}")
-    return _Section(title=f"Gate of stage {gate.stage}: {'passed' if gate.passed else 'NOT passed'}", lines=lines)
+    return Section(title=f"Gate of stage {gate.stage}: {'passed' if gate.passed else 'NOT passed'}", lines=lines)
 
 
 def _test_row(test: PairedTest) -> list[str]:
     return [
         test.name,
         str(test.total),
-        _difference(test),
+        difference_text(test),
         str(test.only_first),
         str(test.only_second),
-        _p(test.p_value),
+        p_cell(test.p_value),
         f"{test.effect_size:.2f}",
     ]
 
 
-def _difference(test: PairedTest) -> str:
+def difference_text(test: PairedTest) -> str:
+    """`+20.0 [+5.6, +32.9]`, for a column that says points."""
     return points(test).removesuffix(" points")
 
 
-def _p(p_value: float) -> str:
+def p_cell(p_value: float) -> str:
+    """`0.031` or `2.1e-07`."""
     return p_text(p_value).removeprefix("= ")

@@ -65,7 +65,8 @@ def read_run(root: Path, name: str) -> dict[str, Any] | None:
 class Run:
     """A run that this process holds. Use as a context manager; raises RunLocked when another process has it."""
 
-    def __init__(self, root: Path, name: str, progress: Progress | None = None) -> None:
+    def __init__(self, root: Path, name: str, progress: Progress | None = None, made: list[Artifact] | None = None) -> None:
+        """`made` gets every artifact that this process computes, as soon as it is there; what comes after may fail."""
         self.folder = run_folder(root, name)
         self.root = Path(root)
         self.name = name
@@ -75,6 +76,7 @@ class Run:
         """Names of the steps that this process made, in order."""
         self.reused: list[str] = []
         """Names of the steps that were found, in order."""
+        self._made: list[Artifact] = [] if made is None else made
         self._state: dict[str, Any] = {}
         self._warned: dict[str, list[str]] = {}
         self._visited: dict[str, list[str]] = {}
@@ -131,6 +133,8 @@ class Run:
                     self._compute(partial, function, (stage, name, address), settings, inputs, values, seed)
                     artifact = self.store.find(stage, name, address)
                     self.computed.append(name)
+                    if artifact is not None:
+                        self._made.append(artifact)
                 else:
                     self.reused.append(name)
         else:
