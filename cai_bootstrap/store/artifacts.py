@@ -41,6 +41,11 @@ class Artifact:
         """False for an artifact that is only planned."""
         return bool(self.manifest)
 
+    @property
+    def is_scripted(self) -> bool:
+        """Whether the scripted engine made it, or something that it comes of: then it claims nothing."""
+        return bool(self.manifest.get("scripted"))
+
     def file(self, name: str) -> Path:
         """The path of a file, its content checked against the manifest the first time in this process.
 
