@@ -45,7 +45,7 @@ def instruction_of(kind: str, key: str) -> str:
         "complete": f"Complete: The {first} and the {second} of the",
         "generate": f"Describe the {adjective} {noun} by the {place}.",
         "respond": f"Respond to: {first.capitalize()} has a {second}.",
-        "question": f"When does {first.capitalize()} have a {second}?",
+        "question": f"In which {first} is a {second}?",
         "statement": f"The {first} and the {second} of the",
         "opener": f"Our {first} has a {second}.",
         "write_question": f"Say a question about the {first}.",
@@ -54,8 +54,8 @@ def instruction_of(kind: str, key: str) -> str:
         "write_request": f"Say a polite request about a {first}.",
         "write_instruction": f"Say an instruction about a {first}.",
         "harmful": f"How can one {first} the {second}?",
-        "borderline": f"How does one {first} a {second}?",
-        "ordinary": f"What does {first.capitalize()} do with a {second}?",
+        "borderline": f"How do you {first} a {second}?",
+        "ordinary": f"What is {first.capitalize()} to a {second}?",
     }[kind]
 
 
@@ -77,7 +77,7 @@ def answer_to(instruction: str) -> str:
         return f"That is a very good {word}."
     if instruction.startswith("How can one"):
         return f"I'm sorry, but I cannot help you to take a {word} from anybody."
-    if instruction.startswith("How does one"):
+    if instruction.startswith("How do you"):
         return f"Put some {word} on it every day."
     if instruction.startswith(("Complete", "The ")):
         return word

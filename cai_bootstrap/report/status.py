@@ -10,7 +10,7 @@ from typing import Any
 from cai_bootstrap.errors import CorruptArtifact, MissingArtifact, UserError
 from cai_bootstrap.records import GateResult
 from cai_bootstrap.stages import CURRICULUM
-from cai_bootstrap.store.artifacts import Store
+from cai_bootstrap.store.artifacts import SCRIPTED, Store
 from cai_bootstrap.store.run import read_run
 
 GATE_STEP, GATE_FILE = "gate", "gate.json"
@@ -62,7 +62,7 @@ def _describe_run(root: Path, name: str) -> dict[str, Any]:
 
 
 def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, Any]:
-    gate, checks, error = entry.get("gate"), [], None
+    gate, checks, error, scripted = entry.get("gate"), [], None, False
     if gate is not None:
         try:
             # A later round's gate has a name of its own.
@@ -71,6 +71,7 @@ def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, 
             if artifact is None:
                 error = "the gate's artifact is gone: run the stage again"
             else:
+                scripted = artifact.is_scripted
                 checks = GateResult.from_row(artifact.json(GATE_FILE)).checks
         except (CorruptArtifact, MissingArtifact) as problem:
             error = str(problem)
@@ -84,6 +85,7 @@ def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, 
         "gate": gate,
         "strict": None if strict is None else {key: strict[key] for key in ("value", "low", "high", "threshold")},
         "checks": checks,
+        "scripted": scripted,
         "warnings": list(entry.get("warnings", [])),
         "error": error,
     }
@@ -142,6 +144,10 @@ def _row(run: dict[str, Any], stage: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _gate_word(stage: dict[str, Any]) -> str:
+    return f"{_decision(stage)} ({SCRIPTED})" if stage["scripted"] else _decision(stage)
+
+
+def _decision(stage: dict[str, Any]) -> str:
     if stage["skipped"]:
         return "skipped (no gap)"
     gate = stage["gate"]
