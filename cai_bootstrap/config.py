@@ -99,7 +99,8 @@ class EngineConfig:
     """Only of `engine=scripted`."""
 
     def __post_init__(self) -> None:
-        _require(self.script is None or self.is_scripted, "engine.script", self.script, "engine=scripted with it")
+        fits = self.script is None or self.is_scripted
+        _require(fits, "engine.script", f"{self.script}", "engine=scripted with it, or leave it out")
         _require(self.dtype in ("auto", "float32", "bfloat16"), "engine.dtype", self.dtype, "auto, float32 or bfloat16")
         _require(self.batch_size >= 0, "engine.batch_size", self.batch_size, "a positive number, or 0 to measure")
         _require(self.threads >= 0, "engine.threads", self.threads, "a positive number, or 0 for all cores")
