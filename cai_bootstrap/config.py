@@ -116,7 +116,7 @@ class EngineConfig:
         return "auto" not in (self.device, self.dtype) and self.batch_size > 0 and self.threads > 0
 
     def identity(self) -> dict[str, str]:
-        """What of the engine belongs to a step's identity: which one, with its script, and a dtype where one was set by hand."""
+        """What of the engine belongs to a step's identity: which one, with its script, and a dtype where one was set."""
         return {"engine": self.name if self.script is None else f"{self.name}/{self.script}", "dtype": self.dtype}
 
 

@@ -78,8 +78,8 @@ def _require_same_kind(config: Config, what: str, stage: str, artifact: Artifact
     run, engine = config.parent_run or config.run, config.engine.name
     if artifact.is_scripted and not config.engine.is_scripted:
         raise UserError(
-            f"{what} of run={run} is scripted and claims nothing, engine={engine} cannot start from it: write another run=NAME, "
-            f"or make that stage anew with `python -m cai_bootstrap stage={stage} run={run}`"
+            f"{what} of run={run} is scripted and claims nothing, engine={engine} cannot start from it: write another "
+            f"run=NAME, or make that stage anew with `python -m cai_bootstrap stage={stage} run={run}`"
         )
     if config.engine.is_scripted and not artifact.is_scripted:
         raise UserError(f"{what} of run={run} is no scripted one, engine={engine} cannot start from it: write another run=NAME")

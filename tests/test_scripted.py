@@ -70,7 +70,8 @@ def outcomes(engine: ScriptedEngine, suite: str, arm: str) -> tuple[float, float
     prompts = [render(arm, item.instruction, shots) for item in items]
     written = engine.generate([GenerationRequest(prompt=prompt, max_tokens=64) for prompt in prompts])
     records = [
-        tasks.score(item, arm, prompt, got.text, got.finish, 3) for item, prompt, got in zip(items, prompts, written, strict=True)
+        tasks.score(item, arm, prompt, got.text, got.finish, 3)
+        for item, prompt, got in zip(items, prompts, written, strict=True)
     ]
     settled = settle(suite, items, records)
     return sum(record.content for record in settled) / len(settled), sum(record.strict for record in settled) / len(settled)

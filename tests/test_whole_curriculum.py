@@ -19,8 +19,11 @@ WORDS = (
     "engine=scripted",
     "model=tiny-random",
     "preset=small",
+    "eval.num_items=150",
     "eval.raw=false",
     "eval.drift_items=8",
+    "stage.instructions.num_instructions=48",
+    "stage.pairs.min_pairs=10",
     "train.num_epochs=1",
     "merge.num_prompts=2",
 )

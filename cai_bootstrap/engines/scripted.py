@@ -48,7 +48,9 @@ def stages_behind(model_folder: Path) -> tuple[str, ...]:
         parent = manifest["inputs"]["model"][:16]
         folder = next(folder.parent.parent.glob(f"*/*-{parent}"), folder / parent)
         if not folder.is_dir():
-            raise MissingArtifact(f"the parent of {found[-1]}'s model is gone, which engine=scripted goes by: run that stage again")
+            raise MissingArtifact(
+                f"the parent of {found[-1]}'s model is gone, which engine=scripted goes by: run that stage again"
+            )
     return tuple(reversed(found))
 
 

@@ -94,7 +94,9 @@ def worked_examples() -> dict[str, frozenset[str]]:
     """By instruction the answers of the committed worked examples: what the scripted model knows by heart."""
     found: dict[str, set[str]] = {}
     for path in sorted(resource("data/seeds").glob("*.yaml")):
-        for question, answer in itertools.chain.from_iterable(yaml.safe_load(path.read_text(encoding="utf-8"))["shots"].values()):
+        for question, answer in itertools.chain.from_iterable(
+            yaml.safe_load(path.read_text(encoding="utf-8"))["shots"].values()
+        ):
             found.setdefault(question, set()).add(answer)
     for critique in itertools.chain.from_iterable(load_critiques().values()):
         found.setdefault(critique.instruction, set()).add(critique.revision)

@@ -130,7 +130,7 @@ def _sections(report: Report) -> Iterator[_Section]:
         arms["trained"] = report.trained
     stamp = f" – {SCRIPTED}" if report.scripted else ""
     if stamp:
-        told = "engine=scripted wrote every text at rates that are set: figures show that the parts work, and nothing of a model"
+        told = "engine=scripted wrote every text, at set rates: the figures show that the parts work, and nothing of a model"
         yield _Section(title=SCRIPTED.capitalize(), lines=[told])
     if arms:
         yield _Section(

@@ -33,8 +33,8 @@ def export_stage(config: Config, target: Path) -> str:
     folder = run_folder(root, config.run) / config.stage.name / models[-1] / "model"
     if is_scripted_model(folder):
         raise UserError(
-            f"the model of stage {config.stage.name} of run={config.run} is scripted and claims nothing: outside it would carry no "
-            "stamp; export one of another run=NAME"
+            f"the model of stage {config.stage.name} of run={config.run} is scripted and claims nothing: outside it would "
+            "carry no stamp; export one of another run=NAME"
         )
     export_model(folder, target)
     return f"exported {config.run}/{config.stage.name} to {target}"
