@@ -192,7 +192,7 @@ def _tokenizer(folder: Path) -> tuple[Tokenizer, int | None]:
 
 
 def _last_asked(prompt: str) -> str:
-    return _ASKED.findall(prompt)[-1]
+    return str(_ASKED.findall(prompt)[-1])
 
 
 def _as_list(prompt: str, entries: Sequence[str]) -> str:
