@@ -226,7 +226,9 @@ def test_stage_1_from_the_command_line_is_stamped_and_is_no_parent(
 
     root = f"paths.root={tmp_path}"
     assert main(["status", root]) == 0
-    assert "passed (scripted, no claim)" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "passed (scripted, no claim)" in shown
+    assert "next for default: python -m cai_bootstrap stage=implicit engine=scripted model=tiny-random" in shown
     assert main(["status", "--json", root]) == 0
     (run_told,) = json.loads(capsys.readouterr().out)["runs"]
     assert {stage["stage"]: stage["scripted"] for stage in run_told["stages"]} == {"baseline": True, "explicit": True}

@@ -94,11 +94,12 @@ def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, 
 def _next(root: Path, run: str, stages: Sequence[dict[str, Any]]) -> str:
     """What to do next with a run, as a command, with a reason where it is not simply the next stage."""
     held = {stage["stage"]: stage for stage in stages}
+    scripted = any(stage["scripted"] for stage in stages)
     for name in CURRICULUM:
-        command = _command(root, run, name)
+        command = _command(root, run, name, scripted=scripted)
         if name not in held:
             # Stage 0 runs with the stage after it, which is what people want.
-            return command if name != CURRICULUM[0] else _command(root, run, CURRICULUM[1])
+            return command if name != CURRICULUM[0] else _command(root, run, CURRICULUM[1], scripted=scripted)
         stage = held[name]
         gate = stage["gate"]
         if stage["error"] is not None or not (gate or stage["skipped"]):
@@ -108,11 +109,13 @@ def _next(root: Path, run: str, stages: Sequence[dict[str, Any]]) -> str:
     trained = next((name for name in reversed(CURRICULUM[1:]) if not held[name]["skipped"]), None)
     if trained is None:
         return "nothing: the base model has no gap that a stage could close"
+    if scripted:
+        return "nothing: all done, and a scripted model is not exported"
     return f"{_command(root, run, trained, verb='export DIR ')}  (all done)"
 
 
-def _command(root: Path, run: str, stage: str, verb: str = "") -> str:
-    command = f"python -m cai_bootstrap {verb}stage={stage}"
+def _command(root: Path, run: str, stage: str, verb: str = "", scripted: bool = False) -> str:
+    command = f"python -m cai_bootstrap {verb}stage={stage}{' engine=scripted model=tiny-random' if scripted else ''}"
     if run != "default":
         command += f" run={run}"
     return command if root.resolve() == Path.cwd() else f"{command} paths.root={root}"
