@@ -19,6 +19,7 @@ from cai_bootstrap.config import Config, ModelSource
 from cai_bootstrap.engines import classifiers
 from cai_bootstrap.errors import CaiError, MissingArtifact, UserError
 from cai_bootstrap.resources import resource
+from cai_bootstrap.store.artifacts import is_scripted_model
 from cai_bootstrap.store.provenance import digest
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ def compose_job(stage: str, overrides: list[str], name_suffix: str) -> Config:
     config = to_config(compose([f"stage={stage}", *overrides]))
     check_model_path(config)
     classifiers.check(config.safety)
+    check_engine(config)
     return dataclasses.replace(config, run=config.run + name_suffix)
 
 
@@ -242,7 +244,7 @@ def to_config(composed: DictConfig) -> Config:
 
 
 def check_model_path(config: Config) -> None:
-    """Raises when the model's path is missing, is not there, or has no effect."""
+    """Raises when the model's path is missing, is not there, has no effect, or is a scripted model's."""
     model = config.model
     if model.source is not ModelSource.path:
         if model.path is not None:
@@ -261,6 +263,14 @@ def check_model_path(config: Config) -> None:
             raise UserError(f"model.path={model.path} is not a GGUF file (it begins {magic!r}): {wanted}")
     elif not (path / "config.json").is_file():
         raise UserError(f"model.path={model.path} holds no model: {wanted}")
+    if is_scripted_model(path):
+        raise UserError(f"model.path={model.path} is scripted and claims nothing: {wanted} of a real model")
+
+
+def check_engine(config: Config) -> None:
+    """Raises UserError for a scripted engine with a model that somebody might take for trained."""
+    if config.engine.is_scripted and config.model.source is not ModelSource.tiny_random:
+        raise UserError(f"engine=scripted plays no real model, and model={config.model.name} is one: write model=tiny-random")
 
 
 def as_yaml(config: Config) -> str:

@@ -50,6 +50,14 @@ class SelectionMethod(StrEnum):
     critic = "critic"
 
 
+class Script(StrEnum):
+    """What `engine=scripted` plays: every gate is passed, or that of one stage is not."""
+
+    passes = "passes"
+    fails_explicit = "fails_explicit"
+    fails_generation = "fails_generation"
+
+
 @dataclass(kw_only=True)
 class PathsConfig:
     """Where things are written. A relative root is taken from the working directory."""
@@ -87,15 +95,29 @@ class EngineConfig:
     dtype: str = "auto"
     batch_size: int = 0
     threads: int = 0
+    script: Script | None = None
+    """Only of `engine=scripted`."""
 
     def __post_init__(self) -> None:
+        fits = self.script is None or self.is_scripted
+        _require(fits, "engine.script", f"{self.script}", "engine=scripted with it, or leave it out")
         _require(self.dtype in ("auto", "float32", "bfloat16"), "engine.dtype", self.dtype, "auto, float32 or bfloat16")
         _require(self.batch_size >= 0, "engine.batch_size", self.batch_size, "a positive number, or 0 to measure")
         _require(self.threads >= 0, "engine.threads", self.threads, "a positive number, or 0 for all cores")
 
+    @property
+    def is_scripted(self) -> bool:
+        """Whether no model runs: what is made then claims nothing."""
+        return self.name == "scripted"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to the machine's measurement."""
+        return "auto" not in (self.device, self.dtype) and self.batch_size > 0 and self.threads > 0
+
     def identity(self) -> dict[str, str]:
-        """What of the engine belongs to a step's identity: which one, and a dtype where one was set by hand."""
-        return {"engine": self.name, "dtype": self.dtype}
+        """What of the engine belongs to a step's identity: which one, with its script, and a dtype where one was set."""
+        return {"engine": self.name if self.script is None else f"{self.name}/{self.script}", "dtype": self.dtype}
 
 
 @dataclass(kw_only=True)

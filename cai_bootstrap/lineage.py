@@ -34,7 +34,8 @@ def find_parent(root: Path, config: Config) -> Parent | None:
     """The parent of the configured stage, None when that is the base model.
 
     A skipped stage passes its own parent through. Raises MissingArtifact when the stage before has not passed its gate
-    in `parent_run` (or in this run), or when its model was removed, and UserError for a role of a stage that comes later.
+    in `parent_run` (or in this run), or when its model was removed, and UserError for a role of a stage that comes later, and
+    where one of parent and engine is scripted and the other is not.
     """
     before = stages.CURRICULUM[1 : stages.CURRICULUM.index(config.stage.name)]
     parent = _nearest(root, config, before)
@@ -54,9 +55,34 @@ def _nearest(root: Path, config: Config, names: Sequence[str]) -> Parent | None:
     """The promoted model of the last of these stages that was not skipped."""
     for name in reversed(names):
         entry = require_promoted(root, config, name)
-        if not entry.get("skipped"):
-            return _promoted(root, config.parent_run or config.run, name, entry)
+        if entry.get("skipped"):
+            gap = _gap(root, config, name)
+            if gap is not None:
+                _require_same_kind(config, f"the skipping of stage {name}", name, gap)
+        else:
+            parent = _promoted(root, config.parent_run or config.run, name, entry)
+            _require_same_kind(config, f"the model of stage {name}", name, parent.model)
+            return parent
     return None
+
+
+def _gap(root: Path, config: Config, stage: str) -> Artifact | None:
+    """What a stage was skipped for: the base model's figures on its suite."""
+    baseline = ((read_run(root, config.parent_run or config.run) or {}).get("stages") or {}).get("baseline") or {"steps": {}}
+    step = f"{stages.load(stage).suite}-gap"
+    return Store(root).find("baseline", step, baseline["steps"][step]) if step in baseline["steps"] else None
+
+
+def _require_same_kind(config: Config, what: str, stage: str, artifact: Artifact) -> None:
+    """What is scripted is no parent of a real model, nor the other way round. Raises UserError."""
+    run, engine = config.parent_run or config.run, config.engine.name
+    if artifact.is_scripted and not config.engine.is_scripted:
+        raise UserError(
+            f"{what} of run={run} is scripted and claims nothing, engine={engine} cannot start from it: write another "
+            f"run=NAME, or make that stage anew with `python -m cai_bootstrap stage={stage} run={run}`"
+        )
+    if config.engine.is_scripted and not artifact.is_scripted:
+        raise UserError(f"{what} of run={run} is no scripted one, engine={engine} cannot start from it: write another run=NAME")
 
 
 def require_promoted(root: Path, config: Config, stage: str) -> dict[str, Any]:

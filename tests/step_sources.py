@@ -22,8 +22,21 @@ ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "steps.json"
 PACKAGE = "cai_bootstrap"
 # What changes no result: how artifacts are stored, settings (they are in the digest by value), words of errors and
-# reports, the process that an engine lives in, and the measured settings, which every result is independent of.
-OUTSIDE = ("store", "config", "errors", "report", "pipeline", "resources", "engines.child", "engines.measure")
+# reports, the process that an engine lives in, the measured settings, which every result is independent of, and the scripted
+# engine, whose results claim nothing.
+OUTSIDE = (
+    "store",
+    "config",
+    "errors",
+    "report",
+    "pipeline",
+    "resources",
+    "engines.child",
+    "engines.measure",
+    "engines.scripted",
+    "engines.scripted_texts",
+    "engines.heldout_answers",
+)
 
 
 @dataclass

@@ -185,12 +185,12 @@ def test_close_may_be_called_twice() -> None:
 PARENT = """
 import sys, time, threading
 from pathlib import Path
-from cai_bootstrap.engines.child import Child, ChildEngine
-from cai_bootstrap.engines import _transformers
+from cai_bootstrap import engines
+from cai_bootstrap.config import EngineConfig
 from cai_bootstrap.engines.engine import GenerationRequest
 if __name__ == "__main__":
-    arguments = dict(folder=Path(sys.argv[1]), device="cpu", dtype="float32", batch_size=1, threads=1)
-    engine = ChildEngine(_transformers, arguments)
+    config = EngineConfig(device="cpu", dtype="float32", batch_size=1, threads=1)
+    engine = engines.start(config, Path(sys.argv[1]))
     print(engine.pid, flush=True)
     request = GenerationRequest(prompt="0. the sun", max_tokens=300)
     if sys.argv[2] == "idle":

@@ -20,6 +20,7 @@ from data_path import (
 from scripted import ScriptedEngine, ScriptedSession, instruction_of, invented
 
 from cai_bootstrap.config import to_dict
+from cai_bootstrap.engines.engine import GenerationRequest
 from cai_bootstrap.errors import StepFailed, UserError
 from cai_bootstrap.records import Prompt
 from cai_bootstrap.steps.duplicates import DuplicateIndex, content_words
@@ -142,8 +143,17 @@ def test_a_line_counts_for_the_form_that_it_has() -> None:
     assert pool.form_of("generate", "Name a tree.", "word") == "word"
 
 
+class Drifting(ScriptedEngine):
+    """Asked for any text, it goes on with sentences, as a base model does."""
+
+    def entries(self, request: GenerationRequest) -> list[str]:
+        return [
+            f"Write a sentence with the word {invented(text)}." if text.startswith("Describe") else text
+            for text in super().entries(request)
+        ]
+
+
 def test_no_form_takes_over_its_kind(tmp_path: Path) -> None:
-    # Asked for questions, the scripted model goes on with sentences, as a base model does.
     seeds = {
         **ONE_FORM,
         "generate": {"sentence": ["Write a sentence with the word oak."], "question": ["Write a question about oaks."]},
@@ -152,7 +162,7 @@ def test_no_form_takes_over_its_kind(tmp_path: Path) -> None:
         run.step(
             "explicit",
             "instructions",
-            bind(make_instructions, session=ScriptedSession(ScriptedEngine())),
+            bind(make_instructions, session=ScriptedSession(Drifting())),
             settings={**to_dict(INSTRUCTIONS), "engine": "scripted", "dtype": "auto"},
             inputs={"model": some_model(run)},
             values={"seeds": seeds, "heldout": [], "previous": []},

@@ -13,12 +13,12 @@ from data_path import KNOWN, all_pairs, completion, configured, given
 from scripted import ScriptedEngine, ScriptedSession
 from test_curriculum import as_one_form, known, small
 from test_data_path import STEPS
-from test_whole_curriculum import WORDS, Models
+from test_whole_curriculum import WORDS
 
 from cai_bootstrap import pipeline, stages
 from cai_bootstrap.__main__ import compose_job
 from cai_bootstrap.config import Config, EngineConfig, SafetyConfig
-from cai_bootstrap.engines import audit, classifiers
+from cai_bootstrap.engines import classifiers
 from cai_bootstrap.engines.classifiers.classifier import SafetyClassifier, SafetyVerdict
 from cai_bootstrap.errors import JudgeError
 from cai_bootstrap.lineage import Parent
@@ -251,14 +251,8 @@ def test_the_gate_of_a_run_with_it_says_so(
     tmp_path: Path,
     classifier: Scripted,
     safety: SafetyConfig,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    resolved = EngineConfig(device="cpu", dtype="float32", batch_size=1, threads=1, in_process=True)
-    monkeypatch.setattr(pipeline, "Session", Models)
-    monkeypatch.setattr(pipeline, "resolve_engine", lambda *_: resolved)
-    monkeypatch.setattr(audit, "audit", lambda *_, **__: {"passed": True, "failures": [], "warnings": []})
-    monkeypatch.setattr(stages.stage, "load_seeds", as_one_form)
     root = tmp_path / "root"
     assert pipeline.run_stage(screening(safety, compose_job("explicit", [*WORDS, f"paths.root={root}"], ""))) == 0
     with Run(root, "default") as run:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cai_bootstrap.config import EngineConfig
+from cai_bootstrap.config import EngineConfig, Script
 from cai_bootstrap.engines.engine import Engine
 from cai_bootstrap.errors import UserError
 
 
-def _transformers(folder: Path, *, device: str, dtype: str, batch_size: int, threads: int) -> Engine:
+def _transformers(folder: Path, config: EngineConfig) -> Engine:
     from cai_bootstrap.engines.transformers import TransformersEngine
 
-    return TransformersEngine(folder, device=device, dtype=dtype, batch_size=batch_size, threads=threads)
+    return TransformersEngine(
+        folder, device=config.device, dtype=config.dtype, batch_size=config.batch_size, threads=config.threads
+    )
 
 
-ENGINES = {"transformers": _transformers}
+def _scripted(folder: Path, config: EngineConfig) -> Engine:
+    from cai_bootstrap.engines.scripted import ScriptedEngine
+
+    return ScriptedEngine(folder, script=config.script or Script.passes)
+
+
+ENGINES = {"transformers": _transformers, "scripted": _scripted}
 
 
 def start(config: EngineConfig, folder: Path) -> Engine:
@@ -23,15 +31,8 @@ def start(config: EngineConfig, folder: Path) -> Engine:
     if config.name not in ENGINES:
         raise UserError(f"engine.name={config.name!r} is not known: write one of {', '.join(sorted(ENGINES))}")
     build = ENGINES[config.name]
-    arguments = {
-        "folder": folder,
-        "device": config.device,
-        "dtype": config.dtype,
-        "batch_size": config.batch_size,
-        "threads": config.threads,
-    }
     if config.in_process:
-        return build(**arguments)  # type: ignore[arg-type]
+        return build(folder, config)
     from cai_bootstrap.engines.child import ChildEngine
 
-    return ChildEngine(build, arguments)
+    return ChildEngine(build, {"folder": folder, "config": config})

@@ -14,10 +14,15 @@ MACHINE_FILE = "machine.json"
 
 
 def resolve_engine(run_folder: Path, engine: EngineConfig, progress: Progress) -> EngineConfig:
-    """`engine` without `auto`. Measures in a child, so that no thread settings stay behind, and keeps `machine.json`."""
+    """`engine` without `auto`, as it is where it has none.
+
+    Measures in a child, so that no thread settings stay behind, and keeps `machine.json`.
+    """
     from cai_bootstrap.engines import measure
     from cai_bootstrap.engines.child import Child
 
+    if engine.is_settled:
+        return engine
     path = run_folder / MACHINE_FILE
     measured = json.loads(path.read_bytes()) if path.exists() else {}
     if not measured:

@@ -126,7 +126,7 @@ def _model(config: Config, root: Path, measured: dict[str, Any]) -> dict[str, An
     if folder is None:
         command = f"python -m cai_bootstrap stage=baseline model={config.model.name}"
         return {"name": config.model.name, "prepared": False, "folder": None, "audit": None, "prepare_with": command}
-    engine_config = dataclasses.replace(resolve(config.engine, measured), name="transformers")
+    engine_config = dataclasses.replace(resolve(config.engine, measured), name="transformers", script=None)
     engine = engines.start(engine_config, folder)
     try:
         result = audit(engine, folder, sentinels=config.model.sentinels)

@@ -66,6 +66,7 @@ def print_outcome(
         call_minutes=seconds / 60,
         warnings=warnings,
         ledger=drift_ledger(run),
+        scripted=config.engine.is_scripted,
     )
     folder, stem = run.folder / name, f"report-{suite}" if name == "baseline" else "report"
     write_atomic(folder / f"{stem}.txt", tables.render_text(report).encode())

@@ -10,7 +10,7 @@ from typing import Any
 from cai_bootstrap.errors import CorruptArtifact, MissingArtifact, UserError
 from cai_bootstrap.records import GateResult
 from cai_bootstrap.stages import CURRICULUM
-from cai_bootstrap.store.artifacts import Store
+from cai_bootstrap.store.artifacts import SCRIPTED, Store
 from cai_bootstrap.store.run import read_run
 
 GATE_STEP, GATE_FILE = "gate", "gate.json"
@@ -62,7 +62,7 @@ def _describe_run(root: Path, name: str) -> dict[str, Any]:
 
 
 def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, Any]:
-    gate, checks, error = entry.get("gate"), [], None
+    gate, checks, error, scripted = entry.get("gate"), [], None, False
     if gate is not None:
         try:
             # A later round's gate has a name of its own.
@@ -71,6 +71,7 @@ def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, 
             if artifact is None:
                 error = "the gate's artifact is gone: run the stage again"
             else:
+                scripted = artifact.is_scripted
                 checks = GateResult.from_row(artifact.json(GATE_FILE)).checks
         except (CorruptArtifact, MissingArtifact) as problem:
             error = str(problem)
@@ -84,6 +85,7 @@ def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, 
         "gate": gate,
         "strict": None if strict is None else {key: strict[key] for key in ("value", "low", "high", "threshold")},
         "checks": checks,
+        "scripted": scripted,
         "warnings": list(entry.get("warnings", [])),
         "error": error,
     }
@@ -92,11 +94,12 @@ def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, 
 def _next(root: Path, run: str, stages: Sequence[dict[str, Any]]) -> str:
     """What to do next with a run, as a command, with a reason where it is not simply the next stage."""
     held = {stage["stage"]: stage for stage in stages}
+    scripted = any(stage["scripted"] for stage in stages)
     for name in CURRICULUM:
-        command = _command(root, run, name)
+        command = _command(root, run, name, scripted=scripted)
         if name not in held:
             # Stage 0 runs with the stage after it, which is what people want.
-            return command if name != CURRICULUM[0] else _command(root, run, CURRICULUM[1])
+            return command if name != CURRICULUM[0] else _command(root, run, CURRICULUM[1], scripted=scripted)
         stage = held[name]
         gate = stage["gate"]
         if stage["error"] is not None or not (gate or stage["skipped"]):
@@ -106,11 +109,13 @@ def _next(root: Path, run: str, stages: Sequence[dict[str, Any]]) -> str:
     trained = next((name for name in reversed(CURRICULUM[1:]) if not held[name]["skipped"]), None)
     if trained is None:
         return "nothing: the base model has no gap that a stage could close"
+    if scripted:
+        return "nothing: all done, and a scripted model is not exported"
     return f"{_command(root, run, trained, verb='export DIR ')}  (all done)"
 
 
-def _command(root: Path, run: str, stage: str, verb: str = "") -> str:
-    command = f"python -m cai_bootstrap {verb}stage={stage}"
+def _command(root: Path, run: str, stage: str, verb: str = "", scripted: bool = False) -> str:
+    command = f"python -m cai_bootstrap {verb}stage={stage}{' engine=scripted model=tiny-random' if scripted else ''}"
     if run != "default":
         command += f" run={run}"
     return command if root.resolve() == Path.cwd() else f"{command} paths.root={root}"
@@ -138,7 +143,11 @@ def _row(run: dict[str, Any], stage: dict[str, Any]) -> tuple[str, ...]:
         rate = f"{_percent(strict['value'])} [{_percent(strict['low'])}, {_percent(strict['high'])}]"
         needed = _percent(strict["threshold"])
     last = steps[-1] if steps else "–"
-    return (run["name"], stage["stage"], str(len(steps)), last, gate_word(stage), rate, needed)
+    return (run["name"], stage["stage"], str(len(steps)), last, _gate_word(stage), rate, needed)
+
+
+def _gate_word(stage: Mapping[str, Any]) -> str:
+    return f"{gate_word(stage)} ({SCRIPTED})" if stage["scripted"] else gate_word(stage)
 
 
 def gate_word(stage: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from cai_bootstrap.records import EvalRecord, GateResult, PairedTest
 from cai_bootstrap.report import sections
 from cai_bootstrap.report.sections import Section
 from cai_bootstrap.steps.gate import has_gap
+from cai_bootstrap.store.artifacts import SCRIPTED
 
 _ARM_NAMES = {"raw": "base raw", "cued": "base cued", "fewshot": "base few-shot", "parent": "parent"}
 _TEST_COLUMNS = ["paired test", "n", "difference [95 %]", "only 1st", "only 2nd", "McNemar p", "Cohen's g"]
@@ -39,6 +40,8 @@ class Report:
     warnings: Sequence[str]
     ledger: tuple[list[str], list[list[str]]] = ([], [])
     """Columns and rows of the drift ledger."""
+    scripted: bool = False
+    """Whether the scripted engine wrote the texts."""
 
 
 def result_table(report: Report) -> RenderableType:
@@ -63,9 +66,13 @@ def _sections(report: Report) -> Iterator[Section]:
     arms = {label: report.arms[arm] for arm, label in _ARM_NAMES.items() if arm in report.arms}
     if report.trained is not None:
         arms["trained"] = report.trained
+    stamp = f" – {SCRIPTED}" if report.scripted else ""
+    if stamp:
+        told = "engine=scripted wrote every text, at set rates: the figures show that the parts work, and nothing of a model"
+        yield Section(title=SCRIPTED.capitalize(), lines=[told])
     if arms:
         yield Section(
-            title=f"Held-out suite {report.suite}, greedy (rates with 95 % Wilson intervals)",
+            title=f"Held-out suite {report.suite}, greedy (rates with 95 % Wilson intervals){stamp}",
             columns=["model", "content [95 %]", "strict [95 %]", "n"],
             rows=[
                 [label, percent(rate(records, "content")), percent(rate(records, "strict")), str(len(records))]
@@ -74,10 +81,10 @@ def _sections(report: Report) -> Iterator[Section]:
         )
     yield from _paired(report.arms, report.trained)
     if report.gate is not None:
-        yield _gate(report.gate)
+        yield _gate(report.gate, stamp)
     columns, rows = report.ledger
     if rows:
-        yield Section(title="Drift, stage by stage (95 % intervals)", columns=columns, rows=rows)
+        yield Section(title=f"Drift, stage by stage (95 % intervals){stamp}", columns=columns, rows=rows)
     if report.artifacts:
         yield Section(title="Artifacts", lines=[f"{name}: {place}" for name, place in report.artifacts.items()])
     if report.minutes:
@@ -126,11 +133,11 @@ def _by_kind(trained: Sequence[EvalRecord], cued: Sequence[EvalRecord]) -> Secti
     )
 
 
-def _gate(gate: GateResult) -> Section:
+def _gate(gate: GateResult, stamp: str) -> Section:
     lines = [f"{'✓' if check['passed'] else '✗'} {check['name']}: {check['reason']}" for check in gate.checks]
     if gate.override is not None:
         lines.append(f"! override, recorded with the result: {gate.override}")
-    return Section(title=f"Gate of stage {gate.stage}: {'passed' if gate.passed else 'NOT passed'}", lines=lines)
+    return Section(title=f"Gate of stage {gate.stage}: {'passed' if gate.passed else 'NOT passed'}{stamp}", lines=lines)
 
 
 def _test_row(test: PairedTest) -> list[str]:

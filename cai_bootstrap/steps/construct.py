@@ -41,8 +41,8 @@ def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str], cri
     answers = [Answer.of(row) for row in rows.values()]
     sources = Sources(rows=answers, zero_shot={}, run_on={}, refusals=refusals)
     cases = list(_cases(answers, sources, work.settings["num_per_answer"], rng))
-    even = set(judgements.even_lengths([case for _, case in cases], rng))
-    left = [(prompt_id, case) for prompt_id, case in cases if case in even]
+    even = set(map(id, judgements.even_lengths([case for _, case in cases], rng)))  # two answers may make equal cases
+    left = [(prompt_id, case) for prompt_id, case in cases if id(case) in even]
     used, corrupted_ids = {prompt_id for prompt_id, _ in left}, {prompt_id for prompt_id, _ in cases}
     work.drop([])
     for prompt_id in rows:

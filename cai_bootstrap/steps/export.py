@@ -11,7 +11,7 @@ from cai_bootstrap import templates
 from cai_bootstrap.config import Config
 from cai_bootstrap.engines import model_files
 from cai_bootstrap.errors import CaiError, CorruptArtifact, MissingArtifact, UserError
-from cai_bootstrap.store.artifacts import Artifact, read_manifest
+from cai_bootstrap.store.artifacts import Artifact, is_scripted_model, read_manifest
 from cai_bootstrap.store.files import full_disk, sync_folder
 from cai_bootstrap.store.run import read_run, run_folder
 
@@ -31,6 +31,11 @@ def export_stage(config: Config, target: Path) -> str:
             f"`python -m cai_bootstrap stage={config.stage.name} run={config.run}` first"
         )
     folder = run_folder(root, config.run) / config.stage.name / models[-1] / "model"
+    if is_scripted_model(folder):
+        raise UserError(
+            f"the model of stage {config.stage.name} of run={config.run} is scripted and claims nothing: outside it would "
+            "carry no stamp; export one of another run=NAME"
+        )
     export_model(folder, target)
     return f"exported {config.run}/{config.stage.name} to {target}"
 

@@ -108,7 +108,7 @@ def draft_candidates(
     total, index = int(instructions.manifest["num_records"]), -1
 
     def draft(part: list[dict[str, Any]], seed: int) -> Iterator[dict[str, Any]]:
-        groups: dict[str, list[list[Completion]]] = {}
+        groups: dict[str, list[Completion]] = {}
         for kind, sets in {row["kind"]: shots_of(row["kind"], shots, examples or {}) for row in part}.items():
             prompts = [(row["id"], row["instruction"]) for row in part if row["kind"] == kind]
             for group in sample_candidates(engine, prompts, sets, work.settings["num_candidates"], sampling, seed):

@@ -21,6 +21,8 @@ from cai_bootstrap.store.provenance import canonical_json, digest, file_sha256
 
 MANIFEST = "manifest.json"
 RECORDS = "records.jsonl"
+SCRIPTED = "scripted, no claim"
+"""Stands wherever a figure is shown that comes of the scripted engine."""
 MODEL_NAMES = frozenset({"base", "adapter", "model"})
 """Artifacts that hold weights; they live under `checkpoints/`, those of a later round (`model-2`) too."""
 _checked: set[tuple[Path, int, int, int]] = set()
@@ -40,6 +42,11 @@ class Artifact:
     def is_made(self) -> bool:
         """False for an artifact that is only planned."""
         return bool(self.manifest)
+
+    @property
+    def is_scripted(self) -> bool:
+        """Whether the scripted engine made it, or something that it comes of: then it claims nothing."""
+        return bool(self.manifest.get("scripted"))
 
     def file(self, name: str) -> Path:
         """The path of a file, its content checked against the manifest the first time in this process.
@@ -153,6 +160,15 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _corrupt(folder, f"{MANIFEST} cannot be read ({error!r:.200})") from error
     return dict(manifest)
+
+
+def is_scripted_model(model_folder: Path) -> bool:
+    """Whether the folder of a model is one in the store that is stamped as scripted."""
+    try:
+        manifest = read_manifest(model_folder.resolve().parent)
+    except CorruptArtifact:  # somebody else's file of that name beside a model of their own
+        return False
+    return bool((manifest or {}).get("scripted"))
 
 
 def write_manifest(folder: Path, facts: dict[str, Any], skip: frozenset[str] = frozenset()) -> None:

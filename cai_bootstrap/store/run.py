@@ -215,6 +215,8 @@ class Run:
             # After a resume the seconds are those of the last attempt only, which `resumed` says.
             facts |= {"created_at": _now(), "seconds": round(time.monotonic() - started, 3), "resumed": resumed}
             facts |= {"code_revision": code_revision(), "libraries": library_versions()}
+            if (facts["engine"] or {}).get("scripted") or any(item.is_scripted for item in inputs.values()):
+                facts["scripted"] = True  # whatever comes of a scripted text claims nothing, however it was made
             remove_leftovers(partial)
             write_manifest(partial, facts, skip=IN_PROGRESS_ONLY)
         commit(partial, final)
