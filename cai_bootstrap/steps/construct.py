@@ -40,7 +40,7 @@ def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str], cri
     rows = {row["prompt_id"]: row for row in kept.iter_rows()}
     answers = [Answer.of(row) for row in rows.values()]
     sources = Sources(rows=answers, zero_shot={}, run_on={}, refusals=refusals)
-    cases = list(_cases(answers, sources, work.settings["num_per_answer"], rng))
+    cases = [*_cases(answers, sources, work.settings["num_per_answer"], rng), *_conduct(critiques, rows)]
     even = set(map(id, judgements.even_lengths([case for _, case in cases], rng)))  # two answers may make equal cases
     left = [(prompt_id, case) for prompt_id, case in cases if id(case) in even]
     used, corrupted_ids = {prompt_id for prompt_id, _ in left}, {prompt_id for prompt_id, _ in cases}
@@ -49,7 +49,7 @@ def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str], cri
         if prompt_id not in used:
             reason = "its length would tell the label" if prompt_id in corrupted_ids else "no corruption fits"
             work.drop([{**rows[prompt_id], "step": "constructed", "reason": reason}])
-    work.write_rows("records.jsonl", _judgements([*left, *_conduct(critiques, rows)], rows, shares, rng))
+    work.write_rows("records.jsonl", _judgements(left, rows, shares, rng))
 
 
 @step(version=1)
