@@ -26,6 +26,7 @@ CRITIQUES = {
     "Use plain words that are easy to understand.": [["What is hail?", "Ice.", "It is plain.", "Ice."]],
     "Answer what was asked.": [["What is hail?", "No idea.", "It does not answer.", "Ice."]],
 }
+GIVEN: dict[Any, dict[str, Any]] = {construct_judgements: {"critiques": CRITIQUES}, construct_revisions: {"lexicon": ["barks"]}}
 JUDGEMENTS = {"correct": 0.25, "helpful": 0.2, "principle": 0.15, "rate": 0.15, "compare": 0.25}
 REVISIONS = {"fix": 0.4, "clearer": 0.25, "feedback": 0.2, "helpful": 0.15}
 
@@ -51,7 +52,7 @@ def constructed(root: Path, function: Any, shares: dict[str, float], *, num_per_
             function,
             settings={"kind_shares": shares, "num_per_answer": num_per_answer},
             inputs={"kept": kept},
-            values={"refusals": SEEDS["refusals"], **({"critiques": CRITIQUES} if function is construct_judgements else {})},
+            values={"refusals": SEEDS["refusals"], **GIVEN[function]},
             seed=1,
         )
 
@@ -145,7 +146,7 @@ def test_what_is_not_surely_sound_is_dropped_and_counted(tmp_path: Path) -> None
             construct_revisions,
             settings={"kind_shares": REVISIONS, "num_per_answer": 1},
             inputs={"kept": kept},
-            values={"refusals": SEEDS["refusals"]},
+            values={"refusals": SEEDS["refusals"], **GIVEN[construct_revisions]},
             seed=1,
         )
     assert "p1" not in {each["prompt_id"].rpartition("-")[0] for each in artifact.iter_rows()}

@@ -16,5 +16,5 @@ STAGE = replace(
     suite="evaluation",
     seeds=("explicit", "implicit"),
     construct=construct_judgements,
-    takes_critiques=True,
+    constructed_from=("refusals", "critiques"),
 )

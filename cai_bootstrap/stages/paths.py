@@ -15,7 +15,7 @@ from cai_bootstrap.critiques import load_critiques
 from cai_bootstrap.engines import classifiers
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import tasks
-from cai_bootstrap.stages.stage import Stage, load_seeds
+from cai_bootstrap.stages.stage import Stage, load_seeds, texts_in
 from cai_bootstrap.steps.critique import (
     calibrate_critic,
     judge_revisions,
@@ -24,6 +24,7 @@ from cai_bootstrap.steps.critique import (
     write_originals,
     write_revisions,
 )
+from cai_bootstrap.steps.flawed import spelt
 from cai_bootstrap.steps.generate import draft_candidates, write_rejected
 from cai_bootstrap.steps.judge import calibrate, judge_candidates
 from cai_bootstrap.steps.pair import iter_pairs, make_pairs
@@ -35,6 +36,7 @@ from cai_bootstrap.store.runner import bind
 
 Step = Callable[..., Artifact]
 _MIN_TIMES_PILOT = 4
+_SOUND_SEEDS = ("explicit", "implicit", "generation", "constitutional")
 _QUOTED = re.compile(r'"([^"]* [^"]* [^"]*)"')
 """A draft, an answer or a question inside an instruction; single words and pairs of them stand everywhere."""
 
@@ -275,11 +277,6 @@ def heldout() -> list[str]:
     return [*told, *(text for instruction in told for text in _QUOTED.findall(instruction))]
 
 
-def _critiques_by_rule() -> dict[str, list[list[str]]]:
-    rules = {id_: text for id_, text, _ in texts_of(constitution.load().principles)}
-    return {rules[id_]: given for id_, given in _critiques().items()}
-
-
 @functools.cache
 def _critiques() -> dict[str, list[list[str]]]:
     return {id_: [list(dataclasses.astuple(critique)) for critique in given] for id_, given in load_critiques().items()}
@@ -287,3 +284,22 @@ def _critiques() -> dict[str, list[list[str]]]:
 
 def _instructions_of(pairs: Artifact | None) -> list[str]:
     return [] if pairs is None or not pairs.is_made else [pair.instruction for pair in iter_pairs(pairs)]
+
+
+def _critiques_by_rule() -> dict[str, list[list[str]]]:
+    rules = {id_: text for id_, text, _ in texts_of(constitution.load().principles)}
+    return {rules[id_]: given for id_, given in _critiques().items()}
+
+
+@functools.cache
+def _lexicon() -> list[str]:
+    """The words of the committed seeds without those of judgements and revisions, where words are misspelt on purpose."""
+    return sorted({word for name in _SOUND_SEEDS for text in texts_in(load_seeds(name)) for word in spelt(text)})
+
+
+_CONSTRUCTED_FROM: dict[str, Callable[[Making], Any]] = {
+    "refusals": lambda making: making.seeds["refusals"],
+    "critiques": lambda _: _critiques_by_rule(),
+    "lexicon": lambda _: _lexicon(),
+}
+"""What a stage's `construct` may be given beside the kept answers (`Stage.constructed_from`)."""

@@ -10,4 +10,10 @@ from dataclasses import replace
 from cai_bootstrap.stages.explicit import STAGE as EXPLICIT
 from cai_bootstrap.steps.construct import construct_revisions
 
-STAGE = replace(EXPLICIT, name="revision", suite="revision", construct=construct_revisions)
+STAGE = replace(
+    EXPLICIT,
+    name="revision",
+    suite="revision",
+    construct=construct_revisions,
+    constructed_from=("refusals", "lexicon"),
+)

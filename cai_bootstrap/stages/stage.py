@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ class Stage:
     """Chooses at most one answer an instruction."""
     construct: StepFunction | None = None
     """Makes the stage's own tasks, with known answers, out of the kept answers; None where these are the tasks."""
-    takes_critiques: bool = False
-    """Whether `construct` is given the worked critiques, by a rule's text."""
+    constructed_from: tuple[str, ...] = ("refusals",)
+    """What `construct` is given beside the kept answers, by the names in `stages.paths`."""
     decide: StepFunction = decide_gate
     """Its gate."""
 
@@ -77,3 +77,12 @@ def load_seeds(name: str, given: str | None = None) -> dict[str, Any]:
         if not isinstance(forms, dict) or not all(isinstance(texts, list) for texts in forms.values()):
             raise UserError(f"instructions.{kind} of the seed pool {path} is no mapping: write {kind}: {{form: [...]}}")
     return seeds
+
+
+def texts_in(seeds: Any) -> Iterator[str]:
+    """Every text in a part of the seeds, however deep it stands."""
+    if isinstance(seeds, str):
+        yield seeds
+    elif isinstance(seeds, dict | list):
+        for part in seeds.values() if isinstance(seeds, dict) else seeds:
+            yield from texts_in(part)

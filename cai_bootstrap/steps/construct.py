@@ -52,18 +52,18 @@ def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str], cri
     work.write_rows("records.jsonl", _judgements(left, rows, shares, rng))
 
 
-@step(version=1)
-def construct_revisions(work: Work, *, kept: Artifact, refusals: list[str]) -> None:
+@step(version=2)
+def construct_revisions(work: Work, *, kept: Artifact, refusals: list[str], lexicon: list[str]) -> None:
     """`records.jsonl`: drafts with a known flaw to revise; the kept answer is the right revision.
 
     Sentences get a flaw or a piece of feedback, `num_per_answer` of different kinds each; a question's answer gives a draft
     that dodges it, to be rejected by a refusal among others. Only sentences that rules find sound are used, of words that
-    come twice at least among the kept answers. Raises StepFailed for a kind of revision that is not known.
+    stand in `lexicon` or come twice at least among the kept answers. Raises StepFailed for an unknown kind of revision.
     """
     _refuse_unknown(work.settings["kind_shares"], _REVISION_KINDS)
     rng = random.Random(work.seed)
     used = Counter(word for row in kept.iter_rows() for word in set(spelt(row["text"])) | set(spelt(row["instruction"])))
-    known = {word for word, count in used.items() if count > 1}
+    known = {word for word, count in used.items() if count > 1}.union(lexicon)
     work.drop([])
     work.write_rows("records.jsonl", _revisions(work, kept, known, refusals, rng))
 
