@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from cai_bootstrap.commands import complain
 from cai_bootstrap.errors import CaiError, DiskFull, UserError
+from cai_bootstrap.report.curriculum import CURRICULUM_FILE
 from cai_bootstrap.report.sweep import Job, print_summary
+from cai_bootstrap.store.run import run_folder
 
 
 def run_jobs(jobs: Sequence[Job], until: str = "gate") -> int:
@@ -22,6 +24,14 @@ def run_jobs(jobs: Sequence[Job], until: str = "gate") -> int:
 
 
 def _run_job(job: Job, until: str, num_jobs: int) -> int:
+    code = _run_chain(job, until, num_jobs)
+    table = run_folder(job.root, job.run) / CURRICULUM_FILE
+    if len(job.chain) > 1 and table.exists():
+        print(table.read_text(encoding="utf-8"), flush=True)
+    return code
+
+
+def _run_chain(job: Job, until: str, num_jobs: int) -> int:
     from cai_bootstrap import pipeline
 
     for config in job.chain:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cai_bootstrap import pipeline, stages
 from cai_bootstrap.__main__ import compose_job
 from cai_bootstrap.engines.scripted import stages_behind
 from cai_bootstrap.lineage import find_parent
+from cai_bootstrap.report.curriculum import curriculum_table
 from cai_bootstrap.report.ledger import drift_ledger
 from cai_bootstrap.store.run import Run
 
@@ -71,8 +73,17 @@ def test_from_base_to_constitutional(tmp_path: Path, capsys: pytest.CaptureFixtu
         made = {name: run.stage(name) for name in TRAINED}
         artifacts = {(stage, name): run.artifact(stage, name) for stage in stages.CURRICULUM for name in _steps(run, stage)}
         columns, rows = drift_ledger(run)
+        table = curriculum_table(run)
     assert [key for key, artifact in artifacts.items() if not (artifact and artifact.is_scripted)] == [("baseline", "base")]
     assert columns[1:] == list(TRAINED)
+    assert [row[0] for row in table.rows] == list(stages.CURRICULUM)
+    for row, name in zip(table.rows[1:], TRAINED, strict=True):
+        assert all(re.fullmatch(r"\d+\.\d % \[.*\]", cell) for cell in (row[1], row[3]))
+        assert (row[2] == "–") == (name == "explicit")
+        assert row[4].startswith("passed")
+        assert int(row[5]) >= 10
+        assert re.fullmatch(r"\d+ of 4\d", row[7])
+    assert (tmp_path / "data" / "runs" / "default" / "curriculum.md").read_text("utf-8").count("| passed") == len(TRAINED)
     measured = {row[0]: [cell != "–" for cell in row[1:]] for row in rows if row[0].startswith("strict")}
     suites = [stages.load(name).suite for name in TRAINED]
     assert measured == {f"strict on {suite}": [at >= first for at in range(6)] for first, suite in enumerate(suites)}

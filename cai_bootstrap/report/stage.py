@@ -11,6 +11,7 @@ from rich.console import Console
 from cai_bootstrap.config import Config
 from cai_bootstrap.records import GateResult
 from cai_bootstrap.report import tables
+from cai_bootstrap.report.curriculum import keep_curriculum
 from cai_bootstrap.report.ledger import drift_ledger
 from cai_bootstrap.report.status import gate_word, next_command
 from cai_bootstrap.stages import CURRICULUM
@@ -71,6 +72,7 @@ def print_outcome(
     folder, stem = run.folder / name, f"report-{suite}" if name == "baseline" else "report"
     write_atomic(folder / f"{stem}.txt", tables.render_text(report).encode())
     write_atomic(folder / f"{stem}.md", tables.as_markdown(report).encode())
+    keep_curriculum(run)
     if quiet:
         return
     if sys.stdout.isatty():

@@ -109,10 +109,7 @@ def few_shot_pairs(making: Making) -> Artifact:
             heavy=False,
             settings=c["construction"],
             inputs={"kept": kept},
-            values={
-                "refusals": seeds["refusals"],
-                **({"critiques": _critiques_by_rule()} if making.stage.takes_critiques else {}),
-            },
+            values={name: _CONSTRUCTED_FROM[name](making) for name in making.stage.constructed_from},
         )
     return _reject_and_pair(making, answers.candidates, kept)
 
