@@ -23,6 +23,7 @@ from cai_bootstrap import templates
 from cai_bootstrap.config import to_dict
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
+from cai_bootstrap.steps.negatives import Answer, Written, is_worse
 from cai_bootstrap.steps.pair import iter_pairs, make_pairs
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
@@ -102,6 +103,24 @@ def test_pairs_follow_the_mix_and_teach_an_end_only_where_one_is(tmp_path: Path)
     told = made.json("statistics.json")
     assert told["num_pairs"] == 200
     assert told["rejected_kinds"] == dict(counts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "instruction", "chosen", "own", "finish", "worse"),
+    [
+        ("answer", "What do bees make?", "Honey.", "They make honey.", "eos", False),
+        ("answer", "What do bees make?", "Honey.", "Sand.", "eos", True),
+        ("answer", "What do bees make?", "Honey.", "Honey.", "length", True),
+        ("generate", "Write one sentence about winter.", "Winter is cold.", "The winter has long nights.", "eos", False),
+        ("generate", "Write one sentence about winter.", "Winter is cold.", "Winter", "eos", True),
+        ("write_fact", "Write a fact about bees.", "Bees make honey.", "Bees live in a hive.", "eos", False),
+        ("write_fact", "Write a fact about bees.", "Bees make honey.", "Do bees make honey?", "eos", True),
+    ],
+)
+def test_a_habit_is_rejected_only_where_it_is_worse(
+    kind: str, instruction: str, chosen: str, own: str, finish: str, worse: bool
+) -> None:
+    assert is_worse(Written(own, finish, 1), Answer("p", kind, instruction, chosen, 1.0)) == worse
 
 
 def test_an_echo_says_what_the_instruction_says(tmp_path: Path) -> None:

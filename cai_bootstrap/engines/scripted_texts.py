@@ -47,7 +47,7 @@ def instruction_of(kind: str, key: str) -> str:
         "respond": f"Respond to: {first.capitalize()} has a {second}.",
         "question": f"In which {first} is a {second}?",
         "statement": f"The {first} and the {second} of the",
-        "opener": f"Our {first} has a {second}.",
+        "opener": f"Your {first} has a {second}.",
         "write_question": f"Say a question about the {first}.",
         "write_fact": f"Say a fact about the {first}.",
         "write_example": f"Say an example of a warning about a {first}.",

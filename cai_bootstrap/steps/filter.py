@@ -31,7 +31,7 @@ def unfit(completion: Completion, prompt: Prompt) -> str:
     """Why a candidate may not be chosen, whatever its score; empty when it may."""
     if completion.finish == "length":
         return "cut at the token limit"
-    return _unfit_text(completion.text, prompt)
+    return unfit_text(completion.text, prompt)
 
 
 def malformed_text(text: str) -> str:
@@ -50,7 +50,8 @@ def malformed_text(text: str) -> str:
 
 
 @functools.lru_cache(maxsize=256)  # several candidates of a prompt say the same as a rule
-def _unfit_text(text: str, prompt: Prompt) -> str:
+def unfit_text(text: str, prompt: Prompt) -> str:
+    """As `unfit`, for a text that was not cut at the limit."""
     instruction = prompt.instruction
     if reason := malformed_text(text):
         return reason

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from cai_bootstrap import templates
-from cai_bootstrap.evals import english
+from cai_bootstrap.evals import english, forms
+from cai_bootstrap.records import Prompt
 from cai_bootstrap.steps.duplicates import content_words
+from cai_bootstrap.steps.filter import unfit_text
 from cai_bootstrap.steps.judge import answer_key
-from cai_bootstrap.steps.kinds import asks_for, body
+from cai_bootstrap.steps.kinds import WRITTEN, asks_for, body
 
 MAX_TRIES = 20
 """Draws for a negative that differs from the chosen answer."""
@@ -45,6 +47,25 @@ class Written(NamedTuple):
     text: str
     finish: str
     seed: int
+
+
+def is_worse(made: Written, answer: Answer) -> bool:
+    """Whether what the model writes by itself is surely worse than the chosen answer, so that it may be rejected.
+
+    It does not end, has not the form that was asked for, or says something else where one thing is right. A trained parent
+    often writes as good an answer as the chosen one: rejecting that would teach nothing but noise.
+    """
+    if made.finish != "eos":
+        return True
+    if answer.wrong:
+        return False  # what is wrong with such tasks is known already
+    text, asked = made.text.strip(), asks_for(answer.kind)
+    if unfit_text(text, Prompt(id=answer.prompt_id, kind=answer.kind, instruction=answer.instruction, source="")):
+        return True
+    if answer.kind in WRITTEN:
+        return bool(forms.on_type(answer.instruction, text))
+    said, right = (answer_key(each, answer.instruction) for each in (text, answer.text))
+    return asked in ("answer", "complete") and said.isdisjoint(right)
 
 
 class Sources:

@@ -18,7 +18,7 @@ from cai_bootstrap.evals import english
 from cai_bootstrap.records import PreferencePair
 from cai_bootstrap.steps.generate import chunks
 from cai_bootstrap.steps.kinds import asks_for
-from cai_bootstrap.steps.negatives import MAX_TRIES, NEGATIVES, Answer, Sources, Written
+from cai_bootstrap.steps.negatives import MAX_TRIES, NEGATIVES, Answer, Sources, Written, is_worse
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.provenance import code_revision
 from cai_bootstrap.store.run import Work, step
@@ -42,7 +42,7 @@ _SCHEMA = pa.schema(
 )
 
 
-@step(version=5)
+@step(version=6)
 def make_pairs(
     work: Work, *, model: Artifact, candidates: Artifact, kept: Artifact, rejected: Artifact, **earlier: Artifact
 ) -> None:
@@ -149,7 +149,8 @@ def _new_pairs(
         refusals=rejected.json("refusals.json"),
     )
     places = _cap_identical(answers, work.settings["max_identical_chosen"])
-    made = {"zero_shot": sources.zero_shot.keys(), "rambling": sources.run_on.keys()}
+    worse = {row.prompt_id for row in answers if (own := sources.zero_shot.get(row.prompt_id)) and is_worse(own, row)}
+    made: dict[str, Collection[str]] = {"zero_shot": worse, "rambling": sources.run_on.keys()}
     kinds = iter(_assign([answers[place] for place in places], work.settings["rejected_mix"], made, rng))
     capped = set(range(len(answers))).difference(places)
     for place, (answer, row) in enumerate(zip(answers, kept.iter_rows(), strict=True)):
