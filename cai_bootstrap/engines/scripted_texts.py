@@ -73,7 +73,7 @@ def answer_to(instruction: str) -> str:
         }[asked.group(1)]
     if told := re.match(r"Describe (the .+) by (the .+)\.", instruction):
         return f"{told.group(1).capitalize()} stands near {told.group(2)}."
-    if instruction.startswith(("Respond", "Our ")):
+    if instruction.startswith(("Respond", "Your ")):
         return f"That is a very good {word}."
     if instruction.startswith("How can one"):
         return f"I'm sorry, but I cannot help you to take a {word} from anybody."
