@@ -175,6 +175,22 @@ def test_a_model_that_repeats_itself_fails_at_the_yield_floor(tmp_path: Path) ->
         instruct(run, ScriptedEngine(stubborn=True), requests_per_shard=60)
 
 
+class OneMessage(ScriptedEngine):
+    """Knows a single message to reply to."""
+
+    def entries(self, request: GenerationRequest) -> list[str]:
+        return ["Respond to: A bear has a kite." if text.startswith("Respond") else text for text in super().entries(request)]
+
+
+def test_a_pool_that_runs_dry_at_the_very_end_is_a_warning(tmp_path: Path) -> None:
+    shares = {"answer": 0.3, "complete": 0.34, "generate": 0.32, "respond": 0.04}
+    with Run(tmp_path, "r") as run:
+        made = instruct(run, OneMessage(), num_instructions=50, kind_shares=shares)
+    assert made.manifest["num_records"] == 49
+    (warning,) = made.manifest["warnings"]
+    assert warning.endswith("49 of 50 instructions were kept")
+
+
 def test_an_empty_seed_pool_is_the_users_mistake(tmp_path: Path) -> None:
     with Run(tmp_path, "r") as run, pytest.raises(UserError, match="no instructions of kind 'respond'"):
         run.step(
