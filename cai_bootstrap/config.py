@@ -34,6 +34,15 @@ class Quantization(StrEnum):
     nf4 = "nf4"
 
 
+class Reference(StrEnum):
+    """The model that DPO's rewards are measured against."""
+
+    previous = "previous"
+    """The stage's parent: each stage may move as far again."""
+    base = "base"
+    """The base model: the whole curriculum is held near it."""
+
+
 class TrainMethod(StrEnum):
     """Preference-optimisation method; each is one file in `training/`."""
 
@@ -322,8 +331,15 @@ class TrainConfig:
     checkpoint_steps: int = 0
     """Also save every so many optimizer steps; 0 means by time only."""
     lora: LoraConfig
+    reference: Reference = Reference.previous
 
     def __post_init__(self) -> None:
+        _require(
+            self.method is TrainMethod.dpo or self.reference is Reference.previous,
+            "train.reference",
+            self.reference,
+            f"train=dpo with it: {self.method} has no reference model",
+        )
         _require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "a positive number such as 1e-4")
         _require(
             self.batch_size % self.micro_batch_size == 0,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cai_bootstrap import stages
-from cai_bootstrap.config import Config, SamplingConfig, to_dict
+from cai_bootstrap.config import Config, Reference, SamplingConfig, to_dict
 from cai_bootstrap.engines.resolve import resolve_engine
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import MissingArtifact, UserError
@@ -114,7 +114,8 @@ def bootstrap(
     pairs = outcome.pairs = stage.path(making)
     if until == "pairs":
         return
-    outcome.model = train_and_merge(step, session, config, suffix, parent, pairs)
+    assert outcome.base is not None
+    outcome.model = train_and_merge(step, session, config, suffix, parent, pairs, outcome.base)
     if until == "model":
         return
     outcome.trained = evaluate(step, session, config, f"eval{suffix}", outcome.model, stage.suite, "trained", [])
@@ -133,7 +134,6 @@ def bootstrap(
         inputs={"trained": outcome.trained, **outcome.arms, **before, **after},
         values={"stage": stage.name, "warnings": warnings_of(run, stage.name)},
     )
-    assert outcome.base is not None
     told = [item.instruction for name in ("explicit", "implicit") for item in tasks.load_suite(name, "dev")]
     outcome.drift = step(
         f"drift{suffix}",
@@ -177,8 +177,9 @@ def train_and_merge(
     suffix: str,
     parent: Artifact,
     pairs: Artifact,
+    base: Artifact,
 ) -> Artifact:
-    """The adapter trained on the parent, and both merged into plain weights."""
+    """The adapter trained on the parent, and both merged into plain weights. `base` may be DPO's reference."""
     from cai_bootstrap import templates
     from cai_bootstrap.steps.merge import merge_adapter
     from cai_bootstrap.steps.train import train_adapter
@@ -187,11 +188,12 @@ def train_and_merge(
     # How often to save changes nothing of the result.
     cadence = ("checkpoint_minutes", "checkpoint_steps")
     settings = to_dict(config.train)
+    against_base = settings.pop("reference") == Reference.base and base.digest != parent.digest
     adapter = step(
         f"adapter{suffix}",
         bind(train_adapter, session=session, cadence={key: settings[key] for key in cadence}),
         settings={key: value for key, value in settings.items() if key not in cadence},
-        inputs={"model": parent, "pairs": pairs},
+        inputs={"model": parent, "pairs": pairs, **({"reference": base} if against_base else {})},
     )
     return step(
         f"model{suffix}",

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_training import arguments, config, rows
 
 from cai_bootstrap.config import EngineConfig, LoraConfig, Quantization, TrainMethod
@@ -203,15 +204,16 @@ def _artifact(folder: Path, name: str) -> Artifact:
     return Artifact("explicit", name, name, folder, manifest)
 
 
-@pytest.mark.parametrize("in_process", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_the_step_leaves_safetensors_and_json_only(tiny_model: Path, tmp_path: Path, in_process: bool) -> None:
-    model_folder, pairs_folder = tmp_path / "model", tmp_path / "pairs"
-    pairs_folder.mkdir()
+def stepped(tiny_model: Path, root: Path, *, in_process: bool = True, reference: Path | None = None) -> Work:
+    """The step's work on the tiny model, with another model's folder as reference where one is given."""
+    model_folder, pairs_folder = root / "model", root / "pairs"
+    pairs_folder.mkdir(parents=True)
     shutil.copytree(tiny_model, model_folder / "model")
     pq.write_table(pa.Table.from_pylist(rows()), pairs_folder / "pairs.parquet")
     settings = config()
+    settings.pop("reference")
     cadence = {key: settings.pop(key) for key in ("checkpoint_minutes", "checkpoint_steps")}
-    work = Work("explicit", "adapter", "d" * 64, tmp_path / "work", 7, settings, SilentProgress())
+    work = Work("explicit", "adapter", "d" * 64, root / "work", 7, settings, SilentProgress())
     engine = EngineConfig(in_process=in_process, device="cpu", dtype="float32", batch_size=4, threads=1)
     with Session(engine) as session:
         train_adapter(
@@ -219,8 +221,32 @@ def test_the_step_leaves_safetensors_and_json_only(tiny_model: Path, tmp_path: P
             session=session,
             model=_artifact(model_folder, "model"),
             pairs=_artifact(pairs_folder, "pairs"),
+            reference=None if reference is None else _artifact(reference, "base"),
             cadence=cadence,
         )
+    return work
+
+
+def test_rewards_are_measured_against_the_reference(tiny_model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "model"
+    shutil.copytree(tiny_model, other)
+    weights = load_file(other / "model.safetensors")
+    torch.manual_seed(3)
+    save_file({name: value + 0.02 * torch.randn_like(value) for name, value in weights.items()}, other / "model.safetensors")
+    first = {}
+    for name, reference in (("previous", None), ("same", tmp_path / "same"), ("base", tmp_path / "other")):
+        if name == "same":
+            shutil.copytree(tiny_model, tmp_path / "same" / "model")
+        work = stepped(tiny_model, tmp_path / name / "run", reference=reference)
+        first[name] = json.loads((work.folder / "loss.jsonl").read_text().splitlines()[0])
+    assert first["previous"]["rewards/chosen"] == first["same"]["rewards/chosen"] == 0
+    assert abs(first["base"]["rewards/chosen"]) > 1e-3
+    assert first["previous"]["loss"] == first["same"]["loss"] != first["base"]["loss"]
+
+
+@pytest.mark.parametrize("in_process", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_step_leaves_safetensors_and_json_only(tiny_model: Path, tmp_path: Path, in_process: bool) -> None:
+    work = stepped(tiny_model, tmp_path, in_process=in_process)
     files = sorted(str(path.relative_to(work.folder)) for path in work.folder.rglob("*") if path.is_file())
     assert [name for name in files if name != "work.json"] == [
         "adapter/adapter_config.json",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import pyarrow.parquet
@@ -22,14 +23,24 @@ _COLUMNS = ("id", "prompt", "chosen", "rejected", "chosen_eos", "rejected_eos")
 
 @step(version=2)
 def train_adapter(
-    work: Work, *, session: Session, model: Artifact, pairs: Artifact, cadence: dict[str, Any] | None = None
+    work: Work,
+    *,
+    session: Session,
+    model: Artifact,
+    pairs: Artifact,
+    reference: Artifact | None = None,
+    cadence: dict[str, Any] | None = None,
 ) -> None:
     """The folder `adapter/` (safetensors), `training.json` with what was really trained, and `loss.jsonl`.
 
-    `cadence` holds checkpoint_minutes and checkpoint_steps, which change nothing of the result; without it they are in
-    the settings. Raises UserError for pairs that cannot be trained on, StepFailed for a loss that is no number.
+    DPO's reference is `model`, or `reference` where one is given. `cadence` holds checkpoint_minutes and checkpoint_steps,
+    which change nothing of the result; without it they are in the settings. Raises UserError for pairs that cannot be
+    trained on, StepFailed for a loss that is no number.
     """
     config = {**work.settings, **(cadence or {})}
+    if reference is not None:
+        config["reference"] = reference.digest  # belongs to the training that checkpoints are of
+        reference.verify()
     model.verify()
     pairs.verify()
     rows = read_rows(pairs)
@@ -39,6 +50,7 @@ def train_adapter(
     facts, losses = _train(
         work,
         session,
+        None if reference is None else reference.path / "model",
         model_folder=model.path / "model",
         rows=rows,
         config=config,
@@ -100,20 +112,32 @@ def _training(**arguments: Any) -> Any:
     return Training(**arguments)
 
 
-def _train(work: Work, session: Session, **arguments: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _train(
+    work: Work, session: Session, reference_folder: Path | None, **arguments: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from cai_bootstrap.training.order import num_steps
 
     config, num_pairs = arguments["config"], len(arguments["rows"])
-    with work.progress.task("loading the trainer", None):
-        caller = cast(
-            "_Caller",
-            _InProcess(_training(**arguments)) if session.config.in_process else Child(_training, arguments),
-        )
-    with closing(caller):
+    if reference_folder is not None:  # scored and gone before the model that is trained is loaded, which finds the scores
+        with closing(_load(work, session, {**arguments, "model_folder": reference_folder})) as caller:
+            _score_reference(work, caller, num_pairs)
+    with closing(_load(work, session, arguments)) as caller:
         if config["method"] == "dpo":
-            with work.progress.task("reference log-probabilities", num_pairs) as task:
-                caller.call("score_reference", on_done=task.update)
+            _score_reference(work, caller, num_pairs)
         total = num_steps(num_pairs, config["num_epochs"], config["batch_size"])
         with work.progress.task("training", total) as task:
             result: tuple[dict[str, Any], list[dict[str, Any]]] = caller.call("run", on_done=task.update)
     return result
+
+
+def _load(work: Work, session: Session, arguments: dict[str, Any]) -> _Caller:
+    with work.progress.task("loading the trainer", None):
+        return cast(
+            "_Caller",
+            _InProcess(_training(**arguments)) if session.config.in_process else Child(_training, arguments),
+        )
+
+
+def _score_reference(work: Work, caller: _Caller, num_pairs: int) -> None:
+    with work.progress.task("reference log-probabilities", num_pairs) as task:
+        caller.call("score_reference", on_done=task.update)
