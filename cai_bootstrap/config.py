@@ -337,7 +337,7 @@ class TrainConfig:
         _require(
             self.method is TrainMethod.dpo or self.reference is Reference.previous,
             "train.reference",
-            self.reference,
+            f"{self.reference}",
             f"train=dpo with it: {self.method} has no reference model",
         )
         _require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "a positive number such as 1e-4")
