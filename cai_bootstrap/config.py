@@ -177,6 +177,8 @@ class ResponsesConfig:
     zero_shot: SamplingConfig
     """For what pairs reject: the model's own outputs, and run-ons past a chosen answer's end."""
     shard_size: int
+    own_answers: bool = False
+    """Whether answers without worked examples are candidates too: a trained parent's are as good as those with them."""
 
 
 @dataclass(kw_only=True)

@@ -109,7 +109,8 @@ def test_pairs_follow_the_mix_and_teach_an_end_only_where_one_is(tmp_path: Path)
     ("kind", "instruction", "chosen", "own", "finish", "worse"),
     [
         ("answer", "What do bees make?", "Honey.", "They make honey.", "eos", False),
-        ("answer", "What do bees make?", "Honey.", "Sand.", "eos", True),
+        ("answer", "What do bees make?", "Honey.", "Sand.", "eos", False),
+        ("answer", "What do bees make?", "Honey.", "What do bees make?", "eos", True),
         ("answer", "What do bees make?", "Honey.", "Honey.", "length", True),
         ("generate", "Write one sentence about winter.", "Winter is cold.", "The winter has long nights.", "eos", False),
         ("generate", "Write one sentence about winter.", "Winter is cold.", "Winter", "eos", True),

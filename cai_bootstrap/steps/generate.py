@@ -94,7 +94,7 @@ def sample_candidates(
     return results
 
 
-@step(version=2)
+@step(version=3)
 def draft_candidates(
     work: Work, *, session: Session, model: Artifact, instructions: Artifact, shots: Shots, examples: Shots | None = None
 ) -> None:
@@ -106,10 +106,11 @@ def draft_candidates(
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
     total, index = int(instructions.manifest["num_records"]), -1
+    own = bool(work.settings.get("own_answers"))
 
     def draft(part: list[dict[str, Any]], seed: int) -> Iterator[dict[str, Any]]:
         groups: dict[str, list[Completion]] = {}
-        for kind, sets in {row["kind"]: shots_of(row["kind"], shots, examples or {}) for row in part}.items():
+        for kind, sets in {row["kind"]: shots_of(row["kind"], shots, examples or {}, own) for row in part}.items():
             prompts = [(row["id"], row["instruction"]) for row in part if row["kind"] == kind]
             for group in sample_candidates(engine, prompts, sets, work.settings["num_candidates"], sampling, seed):
                 groups[group[0].prompt_id] = group
@@ -122,13 +123,14 @@ def draft_candidates(
     work.write_rows("records.jsonl", work.rows_of(range(index + 1)))
 
 
-def shots_of(kind: str, shots: Shots, examples: Shots) -> Shots:
-    """The sets of worked examples for a kind: its own in two orders, or `shots` where it has none.
+def shots_of(kind: str, shots: Shots, examples: Shots, own: bool = False) -> Shots:
+    """The sets of worked examples for a kind: its own in two orders, or `shots` where it has none; with `own` an empty one too.
 
     The model leans towards what stands last, so that the two orders disagree where it does not know.
     """
     of_kind = examples.get(kind)
-    return {"forwards": of_kind, "backwards": of_kind[::-1]} if of_kind else shots
+    sets = {"forwards": of_kind, "backwards": of_kind[::-1]} if of_kind else shots
+    return {**sets, "own": []} if own else sets
 
 
 @step(version=3)

@@ -42,7 +42,7 @@ _SCHEMA = pa.schema(
 )
 
 
-@step(version=6)
+@step(version=7)
 def make_pairs(
     work: Work, *, model: Artifact, candidates: Artifact, kept: Artifact, rejected: Artifact, **earlier: Artifact
 ) -> None:
@@ -150,7 +150,10 @@ def _new_pairs(
     )
     places = _cap_identical(answers, work.settings["max_identical_chosen"])
     worse = {row.prompt_id for row in answers if (own := sources.zero_shot.get(row.prompt_id)) and is_worse(own, row)}
-    made: dict[str, Collection[str]] = {"zero_shot": worse, "rambling": sources.run_on.keys()}
+    made: dict[str, Collection[str]] = {
+        "zero_shot": worse,
+        "rambling": {id_ for id_, made in sources.run_on.items() if made.text.strip()},
+    }
     kinds = iter(_assign([answers[place] for place in places], work.settings["rejected_mix"], made, rng))
     capped = set(range(len(answers))).difference(places)
     for place, (answer, row) in enumerate(zip(answers, kept.iter_rows(), strict=True)):
