@@ -1,0 +1,63 @@
+"""Candidates: each instruction is answered after examples of its own kind in two orders, and without any where asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_path import given, prompt, some_model
+from scripted import ScriptedEngine, ScriptedSession, instruction_of
+
+from cai_bootstrap import templates
+from cai_bootstrap.records import Completion
+from cai_bootstrap.stages.stage import load_seeds
+from cai_bootstrap.steps.generate import draft_candidates, shots_of
+from cai_bootstrap.store.run import Run
+from cai_bootstrap.store.runner import bind
+
+SEEDS = load_seeds("explicit")
+PROMPTS = [
+    prompt(kind, instruction_of(kind, str(n)), f"p{n}") for n, kind in enumerate(["answer", "opener", "answer", "respond"])
+]
+
+
+def drafted(root: Path, **changed: Any) -> list[Completion]:
+    settings = {"num_candidates": 4, "sampling": {"temperature": 0.7, "max_tokens": 32}, "shard_size": 3, **changed}
+    with Run(root, "r") as run:
+        made = run.step(
+            "explicit",
+            "candidates",
+            bind(draft_candidates, session=ScriptedSession(ScriptedEngine())),
+            settings=settings,
+            inputs={
+                "model": some_model(run),
+                "instructions": given(run, "instructions", records__jsonl=[each.to_row() for each in PROMPTS]),
+            },
+            values={"shots": SEEDS["shots"], "examples": SEEDS["examples"]},
+            seed=1,
+        )
+        return [Completion.from_row(row) for row in made.iter_rows()]
+
+
+def test_candidates_stand_in_the_order_of_their_instructions(tmp_path: Path) -> None:
+    assert [each.prompt_id for each in drafted(tmp_path)] == [f"p{n}" for n in range(4) for _ in range(4)]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_an_instruction_is_answered_after_examples_of_its_kind(tmp_path: Path, own: bool) -> None:
+    found = drafted(tmp_path, num_candidates=6, own_answers=own)
+    for each in PROMPTS:
+        rendered = [candidate.rendered_prompt for candidate in found if candidate.prompt_id == each.id]
+        sets = shots_of(each.kind, SEEDS["shots"], SEEDS["examples"], own)
+        assert len(sets) == 2 + own
+        assert len(rendered) == 6
+        expected = {templates.few_shot([(q, a) for q, a in examples], each.instruction) for examples in sets.values()}
+        assert set(rendered) == expected
+        assert (templates.cued(each.instruction) in expected) == own
+
+
+def test_a_kind_without_examples_comes_after_the_mixed_ones() -> None:
+    assert shots_of("opener", SEEDS["shots"], SEEDS["examples"]) == SEEDS["shots"]
+    forwards, backwards = shots_of("answer", SEEDS["shots"], SEEDS["examples"]).values()
+    assert forwards == backwards[::-1] == SEEDS["examples"]["answer"]
