@@ -12,7 +12,6 @@ from cai_bootstrap import templates
 from cai_bootstrap.config import SamplingConfig
 from cai_bootstrap.engines.engine import Engine, GenerationRequest
 from cai_bootstrap.engines.session import Session
-from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
 from cai_bootstrap.records import Completion
 from cai_bootstrap.steps.prompts import parse_list
@@ -27,6 +26,8 @@ Shots = dict[str, list[list[str]]]
 MIN_REFUSALS = 50
 """Different refusals that are asked for, where pairs need any; a fixed phrase would be learnt instead of the habit."""
 _MAX_REFUSAL_SHARDS = 12
+_DRY_SHARDS = 2
+"""Shards in a row without a new refusal after which no more are asked for."""
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
@@ -133,13 +134,13 @@ def shots_of(kind: str, shots: Shots, examples: Shots, own: bool = False) -> Sho
     return {**sets, "own": []} if own else sets
 
 
-@step(version=3)
+@step(version=4)
 def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artifact, refusals: list[str]) -> None:
     """What the pairs reject, from the model itself: zero-shot outputs, run-ons of the chosen answers, refusals.
 
     Writes `zero_shot.jsonl` and `run_on.jsonl` (Completions, prompt_id an instruction) and `refusals.json`. Only as many
-    instructions get either as the shares of `rejected_mix` ask for.
-    Raises StepFailed when fewer different refusals come than pairs need (or than 50, where these are fewer).
+    instructions get either as the shares of `rejected_mix` ask for. Where fewer different refusals come than pairs need (or
+    than 50, where these are fewer), a warning says so and those of the seeds are used as well.
     """
     mix = work.settings["rejected_mix"]
     rows = [(row["prompt_id"], row["instruction"], row["text"]) for row in kept.iter_rows()]
@@ -161,19 +162,19 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
             work.shard(num_shards + index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
             task.update(len(habitual) + min((index + 1) * size, len(rambling)))
     found: dict[str, None] = {}
-    needed = math.ceil(mix.get("refusal", 0) * len(rows))
+    needed, dry = math.ceil(mix.get("refusal", 0) * len(rows)), 0
     with work.progress.task("refusals", MIN_REFUSALS) as task:
         for index in range(2 * num_shards, 2 * num_shards + (_MAX_REFUSAL_SHARDS if needed else 0)):
             work.shard(index, lambda seed: _refusals(engine, refusals, seed))
+            before = len(found)
             found |= {row["text"]: None for row in work.rows_of([index])}
+            dry = dry + 1 if len(found) == before else 0
             task.update(len(found))
-            if len(found) >= MIN_REFUSALS:
+            if len(found) >= MIN_REFUSALS or dry == _DRY_SHARDS:
                 break
-    if len(found) < min(needed, MIN_REFUSALS):  # a trained model writes fewer different ones than a base model
-        raise StepFailed(
-            f"only {len(found)} different refusals came, {min(needed, MIN_REFUSALS)} are needed: add examples under `refusals` "
-            "in the seeds"
-        )
+    if len(found) < min(needed, MIN_REFUSALS):  # a trained model hardly refuses any more
+        work.warn(f"only {len(found)} different refusals came: those of the seeds are rejected too")
+        found |= dict.fromkeys(refusals)
     num_habitual, num_rambling = (-(-len(part) // size) for part in (habitual, rambling))
     work.write_rows("zero_shot.jsonl", work.rows_of(range(num_habitual)))
     work.write_rows("run_on.jsonl", work.rows_of(range(num_shards, num_shards + num_rambling)))
