@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ from data_path import given, prompt, some_model
 from scripted import ScriptedEngine, ScriptedSession, instruction_of
 
 from cai_bootstrap import templates
+from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
 from cai_bootstrap.records import Completion
 from cai_bootstrap.stages.stage import load_seeds
-from cai_bootstrap.steps.generate import draft_candidates, shots_of
+from cai_bootstrap.steps.generate import draft_candidates, shots_of, write_rejected
 from cai_bootstrap.store.run import Run
 from cai_bootstrap.store.runner import bind
 
@@ -55,6 +58,35 @@ def test_an_instruction_is_answered_after_examples_of_its_kind(tmp_path: Path, o
         expected = {templates.few_shot([(q, a) for q, a in examples], each.instruction) for examples in sets.values()}
         assert set(rendered) == expected
         assert (templates.cued(each.instruction) in expected) == own
+
+
+class Reluctant(ScriptedEngine):
+    """Knows one way to refuse, as a trained model does."""
+
+    def generate(self, requests: Sequence[GenerationRequest], on_done: OnDone | None = None) -> list[Generation]:
+        told = super().generate(requests, on_done)
+        one = " I cannot help you with that today.\n"
+        return [
+            replace(made, text=one) if request.prompt.startswith("Different ways") else made
+            for request, made in zip(requests, told, strict=True)
+        ]
+
+
+def test_where_a_model_hardly_refuses_the_seeds_refusals_are_rejected_too(tmp_path: Path) -> None:
+    kept = [{"prompt_id": f"p{n}", "instruction": f"Name thing {n}.", "text": f"Thing {n}."} for n in range(40)]
+    sampling = {"temperature": 0.7, "max_tokens": 8}
+    with Run(tmp_path, "r") as run:
+        made = run.step(
+            "explicit",
+            "rejected",
+            bind(write_rejected, session=ScriptedSession(Reluctant())),
+            settings={"rejected_mix": {"refusal": 0.1}, "zero_shot": sampling, "shard_size": 20},
+            inputs={"model": some_model(run), "kept": given(run, "kept", records__jsonl=kept)},
+            values={"refusals": SEEDS["refusals"]},
+            seed=1,
+        )
+    assert set(made.json("refusals.json")) == {"I cannot help you with that today.", *SEEDS["refusals"]}
+    assert made.manifest["warnings"] == ["only 1 different refusals came: those of the seeds are rejected too"]
 
 
 def test_a_kind_without_examples_comes_after_the_mixed_ones() -> None:

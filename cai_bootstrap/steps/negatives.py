@@ -176,7 +176,7 @@ def _echo(row: Answer, sources: Sources, rng: random.Random) -> Negative:
 
 
 def _tautology(word: str) -> str:
-    if english.singular(word) != word:
+    if word.endswith("s") and english.singular(word) != word:
         return f"{word.capitalize()} are {word}."
     article = "an" if word[0] in "aeiou" else "a"
     return f"{article.capitalize()} {word} is {article} {word}."
