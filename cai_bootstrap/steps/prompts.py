@@ -79,6 +79,7 @@ _TYPE_WORDS = frozenset(
     greeting farewell apology warning promise invitation compliment wish complaint excuse""".split()
 )
 """Words of stage 3's instructions that stand in every one of a form."""
+_UNTRUE = re.compile(r"\b(?:false|untrue|wrong|incorrect|made-up|silly)\b", re.IGNORECASE)
 _TITLE = re.compile(r"\btitle\b", re.IGNORECASE)
 
 
@@ -196,12 +197,22 @@ def malformed(kind: str, text: str, config: InstructionsConfig) -> str:
         if _LONG_TASK.search(text) and not _TITLE.search(text):
             return "asks for a long text"
         if kind in WRITTEN:
-            return "" if phrasings.parse(text) else "not understood"
+            return _misses_its_type(kind, text)
         if _PERSONAL.search(text.removeprefix("Tell me")):
             return "personal or unclear reference"
     if asked == "respond" and (len(body.split()) < 2 or body == body.lower()):
         return "too short"
     return ""
+
+
+def _misses_its_type(kind: str, text: str) -> str:
+    """Why an instruction of stage 3 does not ask for the type of its kind; an example may be of any type."""
+    found = phrasings.parse(text)
+    if found is None:
+        return "not understood"
+    if _UNTRUE.search(text):
+        return "asks for something untrue"
+    return "" if kind in ("write_example", f"write_{found.form}") else "asks for another type"
 
 
 def parse_list(text: str, first_number: int) -> list[str]:
@@ -215,7 +226,7 @@ def parse_list(text: str, first_number: int) -> list[str]:
     return entries
 
 
-@step(version=5)
+@step(version=6)
 def make_instructions(
     work: Work,
     *,
