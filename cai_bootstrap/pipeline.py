@@ -75,7 +75,12 @@ def measure_baseline(run: Runner, session: Session, config: Config, suite: str) 
     gap = step(
         f"{suite}-gap",
         decide.decide_gap,
-        settings={"max_p_value": config.stage.gate.max_p_value},
+        settings={
+            "max_p_value": config.stage.gate.max_p_value,
+            "labels_known": any(
+                stages.load(name).construct for name in stages.CURRICULUM[1:] if stages.load(name).suite == suite
+            ),
+        },
         inputs={"cued": arms["cued"], **fewshot},
     )
     outcome = Outcome(arms={name: arms[name] for name in ("raw", "cued") if name in arms}, base=base, gap=gap)

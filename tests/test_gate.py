@@ -170,4 +170,5 @@ def test_no_gap_skips_the_stage_and_says_so(cued_strict: int, fewshot: int) -> N
 def test_six_won_items_are_the_smallest_gap() -> None:
     # 2 · 0.5⁵ = 0.0625 and 2 · 0.5⁶ = 0.03125
     assert not has_gap(arm("cued", content=0, strict=0), arm("fewshot", content=5, strict=0))[0]
+    assert has_gap(arm("cued", content=0, strict=0), arm("fewshot", content=0, strict=0), labels_known=True)[0]
     assert has_gap(arm("cued", content=0, strict=0), arm("fewshot", content=6, strict=0))[0]

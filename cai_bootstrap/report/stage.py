@@ -61,6 +61,7 @@ def print_outcome(
         arms={arm: eval_records(artifact) for arm, artifact in outcome.arms.items()},
         trained=None if outcome.trained is None else eval_records(outcome.trained),
         gate=gate,
+        gap="" if outcome.gap is None else outcome.gap.json("gate.json")["checks"][0]["reason"],
         artifacts=artifacts,
         next_command=next_command(run.root, run.name),
         minutes=minutes,

@@ -12,7 +12,6 @@ from cai_bootstrap.evals.statistics import compare, compare_by_kind, p_text, per
 from cai_bootstrap.records import EvalRecord, GateResult, PairedTest
 from cai_bootstrap.report import sections
 from cai_bootstrap.report.sections import Section
-from cai_bootstrap.steps.gate import has_gap
 from cai_bootstrap.store.artifacts import SCRIPTED
 
 _ARM_NAMES = {"raw": "base raw", "cued": "base cued", "fewshot": "base few-shot", "parent": "parent"}
@@ -40,6 +39,8 @@ class Report:
     warnings: Sequence[str]
     ledger: tuple[list[str], list[list[str]]] = ([], [])
     """Columns and rows of the drift ledger."""
+    gap: str = ""
+    """Whether there was something to train, in a sentence."""
     scripted: bool = False
     """Whether the scripted engine wrote the texts."""
 
@@ -79,7 +80,7 @@ def _sections(report: Report) -> Iterator[Section]:
                 for label, records in arms.items()
             ],
         )
-    yield from _paired(report.arms, report.trained)
+    yield from _paired(report.arms, report.trained, report.gap)
     if report.gate is not None:
         yield _gate(report.gate, stamp)
     columns, rows = report.ledger
@@ -100,12 +101,12 @@ def _sections(report: Report) -> Iterator[Section]:
         yield Section(title="Next", lines=[report.next_command])
 
 
-def _paired(base: Mapping[str, Sequence[EvalRecord]], trained: Sequence[EvalRecord] | None) -> Iterator[Section]:
+def _paired(base: Mapping[str, Sequence[EvalRecord]], trained: Sequence[EvalRecord] | None, gap: str) -> Iterator[Section]:
     title = "Paired tests on the same items (exact McNemar; difference in points, first minus second)"
     if trained is None:
         if "cued" in base and "fewshot" in base:
-            _, test, reason = has_gap(base["cued"], base["fewshot"])
-            yield Section(title=title, columns=_TEST_COLUMNS, rows=[_test_row(test)], lines=[reason])
+            test = compare("few-shot content vs cued strict", base["fewshot"], "content", base["cued"], "strict")
+            yield Section(title=title, columns=_TEST_COLUMNS, rows=[_test_row(test)], lines=[gap] if gap else [])
         return
     others = {arm: name for arm, name in (("cued", "cued"), ("fewshot", "few-shot")) if arm in base}
     if others:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cai_bootstrap import templates
 from cai_bootstrap.config import SamplingConfig
 from cai_bootstrap.constitution import Principle
-from cai_bootstrap.engines.engine import Engine
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import english, refusals, statistics, tasks
 from cai_bootstrap.records import Prompt, Verdict
 from cai_bootstrap.steps.adherence import adherence, balanced, fitting, form_of
 from cai_bootstrap.steps.filter import malformed_text
-from cai_bootstrap.steps.generate import chunks, request
+from cai_bootstrap.steps.generate import request
 from cai_bootstrap.steps.judge import critic_margins
+from cai_bootstrap.steps.shards import by_shards, start_engine
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -37,7 +37,7 @@ def calibrate_critic(work: Work, *, session: Session, model: Artifact, principle
     """
     texts = {id_: text for id_, text, _ in principles}
     items = [(texts[id_], i, better, worse) for id_, of in examples.items() for i, worse, _, better in of if better != worse]
-    engine = _engine(work, session, model)
+    engine = start_engine(work, session, model)
     work.shard(0, lambda _: [{"margins": list(margins)} for margins in critic_margins(engine, items)])
     margins = [row["margins"] for row in work.rows_of([0])]
     preferred = statistics.wilson(sum(mean > 0 for mean, _, _ in margins), len(margins))
@@ -51,8 +51,9 @@ def calibrate_critic(work: Work, *, session: Session, model: Artifact, principle
 def write_originals(work: Work, *, session: Session, model: Artifact, instructions: Artifact) -> None:
     """`records.jsonl`: for each prompt the model's own zero-shot answer, `original`, cut by the rule of evaluations."""
     sampling = SamplingConfig(**work.settings["sampling"])
+    engine = start_engine(work, session, model)
 
-    def write(engine: Engine, part: Rows, seed: int) -> Rows:
+    def write(part: Rows, seed: int) -> Rows:
         rng = random.Random(seed)
         asked = [request(templates.cued(row["instruction"]), sampling, rng.getrandbits(32)) for row in part]
         return [
@@ -69,7 +70,8 @@ def write_originals(work: Work, *, session: Session, model: Artifact, instructio
             for row, got in zip(part, engine.generate(asked), strict=True)
         ]
 
-    _by_shards(work, session, model, "answers", instructions, write)
+    total = int(instructions.manifest["num_records"])
+    work.write_rows("records.jsonl", by_shards(work, "answers", instructions.iter_rows(), total, write))
 
 
 @step(version=1)
@@ -89,8 +91,9 @@ def write_critiques(
     fits = fitting(known, [(row["kind"], row["form"]) for row in originals.iter_rows()], applies)
     assigned = iter(balanced(known, len(fits), random.Random(work.seed), fits))
     rows = ({**row, "principle": id_} for row, id_ in zip(originals.iter_rows(), assigned, strict=True))
+    engine = start_engine(work, session, model)
 
-    def write(engine: Engine, part: Rows, seed: int) -> Rows:
+    def write(part: Rows, seed: int) -> Rows:
         rng = random.Random(seed)
         asked = []
         for row in part:
@@ -101,7 +104,8 @@ def write_critiques(
         found = zip(part, asked, engine.generate(asked), strict=True)
         return [{**row, "critique": got.text.strip(), "critique_prompt": sent.prompt} for row, sent, got in found]
 
-    _by_shards(work, session, model, "critiques", rows, write, originals.manifest.get("num_records"))
+    total = int(originals.manifest["num_records"])
+    work.write_rows("records.jsonl", by_shards(work, "critiques", rows, total, write))
 
 
 @step(version=1)
@@ -112,8 +116,9 @@ def write_revisions(
     sampling, texts = SamplingConfig(**work.settings["sampling"]), {id_: text for id_, text, _ in principles}
     greedy = SamplingConfig(temperature=0.0, max_tokens=sampling.max_tokens)
     num_candidates = int(work.settings["num_candidates"])
+    engine = start_engine(work, session, model)
 
-    def write(engine: Engine, part: Rows, seed: int) -> Rows:
+    def write(part: Rows, seed: int) -> Rows:
         rng = random.Random(seed)
         asked = []
         for row in part:
@@ -139,15 +144,17 @@ def write_revisions(
             for row, group in zip(part, groups, strict=True)
         ]
 
-    _by_shards(work, session, model, "revisions", critiques, write)
+    total = int(critiques.manifest["num_records"])
+    work.write_rows("records.jsonl", by_shards(work, "revisions", critiques.iter_rows(), total, write))
 
 
 @step(version=1)
 def judge_revisions(work: Work, *, session: Session, model: Artifact, revisions: Artifact, principles: list[list[str]]) -> None:
     """`records.jsonl` of Verdicts, one a revision: its margin over the original by the prompt's principle, in both orders."""
     texts = {id_: text for id_, text, _ in principles}
+    engine = start_engine(work, session, model)
 
-    def write(engine: Engine, part: Rows, _: int) -> Rows:
+    def write(part: Rows, _: int) -> Rows:
         items = [
             (texts[row["principle"]], row["instruction"], made["text"], row["original"] or _UNANSWERED)
             for row in part
@@ -163,7 +170,8 @@ def judge_revisions(work: Work, *, session: Session, model: Artifact, revisions:
                 found.append(verdict.to_row())
         return found
 
-    _by_shards(work, session, model, "verdicts", revisions, write)
+    total = int(revisions.manifest["num_records"])
+    work.write_rows("records.jsonl", by_shards(work, "verdicts", revisions.iter_rows(), total, write))
 
 
 @step(version=2)
@@ -239,31 +247,6 @@ def _unfit(made: dict[str, Any], row: dict[str, Any]) -> str:
 def _drop(row: dict[str, Any], reason: str) -> dict[str, Any]:
     told = {name: row[name] for name in ("prompt_id", "kind", "instruction", "principle", "original", "critique")}
     return {**told, "step": "kept", "reason": reason, "revisions": [made["text"] for made in row["revisions"]]}
-
-
-def _engine(work: Work, session: Session, model: Artifact) -> Engine:
-    engine = session.engine(model.path / "model")
-    work.record_engine(engine.description)
-    return engine
-
-
-def _by_shards(
-    work: Work,
-    session: Session,
-    model: Artifact,
-    task_name: str,
-    rows: Artifact | Iterator[dict[str, Any]],
-    write: Callable[[Engine, Rows, int], Rows],
-    total: int | None = None,
-) -> None:
-    """`records.jsonl` of what `write` makes of the rows, a shard at a time."""
-    engine, size, index = _engine(work, session, model), int(work.settings["shard_size"]), -1
-    total = rows.manifest.get("num_records") if isinstance(rows, Artifact) else total
-    with work.progress.task(task_name, total) as task:
-        for index, part in chunks(rows.iter_rows() if isinstance(rows, Artifact) else rows, size):
-            work.shard(index, lambda seed, part=part: write(engine, part, seed))  # type: ignore[misc]
-            task.update((index + 1) * size if total is None else min((index + 1) * size, total))
-    work.write_rows("records.jsonl", work.rows_of(range(index + 1)))
 
 
 def texts_of(principles: Sequence[Principle]) -> list[list[str]]:

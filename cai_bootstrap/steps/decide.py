@@ -25,14 +25,14 @@ def better_shots(arms: dict[str, Artifact]) -> str:
     return max(sorted(arms), key=lambda name: sum(record.content for record in eval_records(arms[name])))
 
 
-@step(version=1)
+@step(version=2)
 def decide_gap(work: Work, *, cued: Artifact, **fewshot: Artifact) -> None:
     """`gate.json` of the baseline: whether the suite leaves something to train, and what a trained model must differ by
     to be told apart (`power`: the smallest difference that exact McNemar finds with 80 % probability).
     """
     best = better_shots(fewshot)
     base, examples = eval_records(cued), eval_records(fewshot[best])
-    gap, test, sentence = has_gap(base, examples)
+    gap, test, sentence = has_gap(base, examples, labels_known=bool(work.settings["labels_known"]))
     discordant = (test.only_first + test.only_second) / test.total
     levels = {"0.05": 0.05, "gate": float(work.settings["max_p_value"])}
     found = {name: statistics.smallest_detectable(test.total, max(discordant, 0.05), alpha) for name, alpha in levels.items()}

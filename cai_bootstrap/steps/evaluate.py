@@ -15,7 +15,7 @@ from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.records import EvalRecord, HeldOutItem
 from cai_bootstrap.steps.duplicates import NEAR_DUPLICATE, DuplicateIndex
-from cai_bootstrap.steps.generate import chunks
+from cai_bootstrap.steps.shards import by_shards, start_engine
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -35,17 +35,11 @@ def write_outputs(
     if arm not in ("raw", "cued", "fewshot", "trained"):
         raise UserError(f"arm {arm!r} is not known: write raw, cued, fewshot or trained")
     items = draw(tasks.load_suite(suite, split), work.settings.get("num_items", 0))
-    engine = session.engine(model.path / "model")
-    work.record_engine(engine.description)
-    size = int(work.settings["shard_size"])
-    with work.progress.task(f"evaluation, {arm}", len(items)) as task:
-        for index, part in chunks(items, size):
-            work.shard(
-                index,
-                lambda _, part=part: _outputs(engine, part, arm, shots, work.settings["max_tokens"]),  # type: ignore[misc]
-            )
-            task.update(min((index + 1) * size, len(items)))
-    work.write_rows("records.jsonl", work.rows_of(range(-(-len(items) // size))))
+    engine, max_tokens = start_engine(work, session, model), int(work.settings["max_tokens"])
+    rows = by_shards(
+        work, f"evaluation, {arm}", items, len(items), lambda part, _: _outputs(engine, part, arm, shots, max_tokens)
+    )
+    work.write_rows("records.jsonl", rows)
 
 
 @step(version=2)

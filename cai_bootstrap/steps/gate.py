@@ -12,6 +12,8 @@ from cai_bootstrap.evals.statistics import p_text, percent, points
 from cai_bootstrap.records import EvalRecord, GateResult, PairedTest
 
 GAP_ALPHA = 0.05
+_NOTHING_LEFT = 0.95
+"""Strict rate from which a stage with known labels has nothing left to teach."""
 """Level of the baseline's test for a gap."""
 
 
@@ -53,10 +55,15 @@ def evaluate_gate(
     )
 
 
-def has_gap(cued: Sequence[EvalRecord], fewshot: Sequence[EvalRecord]) -> tuple[bool, PairedTest, str]:
+def has_gap(
+    cued: Sequence[EvalRecord], fewshot: Sequence[EvalRecord], *, labels_known: bool = False
+) -> tuple[bool, PairedTest, str]:
     """Whether training can gain something: the base model's few-shot content beats its own cued strict rate (exact
     McNemar p < 0.05 on the same items). Returns the decision, the test (first: few-shot), and a sentence that says why.
-    Without a gap the stage is skipped. UserError when the arms hold different items.
+
+    Where a stage constructs its tasks, `labels_known`, what the model can be shown does not bound what it can learn: then
+    there is a gap unless its cued strict rate may already be 95 %. Without a gap the stage is skipped. UserError when the
+    arms hold different items.
     """
     test = statistics.compare("few-shot content vs cued strict", fewshot, "content", cued, "strict")
     gap = test.difference > 0 and test.p_value < GAP_ALPHA
@@ -66,9 +73,12 @@ def has_gap(cued: Sequence[EvalRecord], fewshot: Sequence[EvalRecord]) -> tuple[
         f"{percent(cued_rate)}, difference {points(test)}, exact McNemar "
         f"p {p_text(test.p_value)} on {test.total} items"
     )
-    if gap:
+    if labels_known and cued_rate.high < _NOTHING_LEFT:
+        return True, test, f"There is a gap to train, since right answers are known by construction: {numbers}."
+    if gap and not labels_known:
         return True, test, f"There is a gap to train: {numbers}."
-    return False, test, f"No gap to train, the stage is skipped: {numbers}, where a gap needs p < {GAP_ALPHA}."
+    needed = f"cued strict surely below {100 * _NOTHING_LEFT:.0f} %" if labels_known else f"p < {GAP_ALPHA}"
+    return False, test, f"No gap to train, the stage is skipped: {numbers}, where a gap needs {needed}."
 
 
 def _reaches(trained: Sequence[EvalRecord], threshold: float) -> dict[str, Any]:

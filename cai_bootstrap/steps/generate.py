@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from cai_bootstrap import templates
 from cai_bootstrap.config import SamplingConfig
@@ -15,12 +14,12 @@ from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import english
 from cai_bootstrap.records import Completion
 from cai_bootstrap.steps.prompts import parse_list
+from cai_bootstrap.steps.shards import by_shards, chunks, start_engine
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
 _REFUSAL_LISTS = 40
 """Lists continued at once: as a rule one round gives enough, and a wide batch costs little more than a narrow one."""
-T = TypeVar("T")
 Shots = dict[str, list[list[str]]]
 """Worked examples, [instruction, answer], by the name of their set or by the kind of instruction that they are for."""
 MIN_REFUSALS = 50
@@ -28,15 +27,6 @@ MIN_REFUSALS = 50
 _MAX_REFUSAL_SHARDS = 12
 _DRY_SHARDS = 2
 """Shards in a row without a new refusal after which no more are asked for."""
-
-
-def chunks(items: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
-    """(index, the next `size` of `items`) until there are no more."""
-    rest = iter(items)
-    for index in itertools.count():
-        if not (part := list(itertools.islice(rest, size))):
-            return
-        yield index, part
 
 
 def request(prompt: str, sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()) -> GenerationRequest:
@@ -103,25 +93,19 @@ def draft_candidates(
 
     `examples` are worked examples by kind, which an instruction of that kind is answered after; others come after `shots`.
     """
-    sampling, size = SamplingConfig(**work.settings["sampling"]), int(work.settings["shard_size"])
-    engine = session.engine(model.path / "model")
-    work.record_engine(engine.description)
-    total, index = int(instructions.manifest["num_records"]), -1
-    own = bool(work.settings.get("own_answers"))
+    sampling = SamplingConfig(**work.settings["sampling"])
+    engine, own = start_engine(work, session, model), bool(work.settings.get("own_answers"))
 
-    def draft(part: list[dict[str, Any]], seed: int) -> Iterator[dict[str, Any]]:
+    def draft(part: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
         groups: dict[str, list[Completion]] = {}
         for kind, sets in {row["kind"]: shots_of(row["kind"], shots, examples or {}, own) for row in part}.items():
             prompts = [(row["id"], row["instruction"]) for row in part if row["kind"] == kind]
             for group in sample_candidates(engine, prompts, sets, work.settings["num_candidates"], sampling, seed):
                 groups[group[0].prompt_id] = group
-        return (candidate.to_row() for row in part for candidate in groups[row["id"]])
+        return [candidate.to_row() for row in part for candidate in groups[row["id"]]]
 
-    with work.progress.task("candidates", total) as task:
-        for index, part in chunks(instructions.iter_rows(), size):
-            work.shard(index, lambda seed, part=part: list(draft(part, seed)))  # type: ignore[misc]
-            task.update(min((index + 1) * size, total))
-    work.write_rows("records.jsonl", work.rows_of(range(index + 1)))
+    total = int(instructions.manifest["num_records"])
+    work.write_rows("records.jsonl", by_shards(work, "candidates", instructions.iter_rows(), total, draft))
 
 
 def shots_of(kind: str, shots: Shots, examples: Shots, own: bool = False) -> Shots:
@@ -149,8 +133,7 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
     rambling = order[len(rows) - math.ceil(mix.get("rambling", 0) * len(rows)) :]
     sampling = SamplingConfig(**work.settings["zero_shot"])
     size = int(work.settings["shard_size"])
-    engine = session.engine(model.path / "model")
-    work.record_engine(engine.description)
+    engine = start_engine(work, session, model)
     num_shards = -(-len(rows) // size)
     with work.progress.task("rejected answers", len(habitual) + len(rambling)) as task:
         for index, part in chunks(habitual, size):

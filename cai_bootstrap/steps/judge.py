@@ -16,7 +16,8 @@ from cai_bootstrap.errors import JudgeError, StepFailed
 from cai_bootstrap.evals import english, statistics
 from cai_bootstrap.records import Completion, Prompt, Verdict
 from cai_bootstrap.steps.duplicates import content_words
-from cai_bootstrap.steps.generate import Shots, chunks, sample_candidates
+from cai_bootstrap.steps.generate import Shots, sample_candidates
+from cai_bootstrap.steps.shards import by_shards, start_engine
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -93,8 +94,7 @@ def calibrate(
     pairs: the first pattern that an instruction begins with tells its kind. Raises StepFailed when the method that the
     config names for a kind does not separate good from bad.
     """
-    engine = session.engine(model.path / "model")
-    work.record_engine(engine.description)
+    engine = start_engine(work, session, model)
     with work.progress.task("calibration", None):
         work.shard(0, lambda seed: _calibration_rows(engine, work.settings, shots, kinds, principles, planted or [], seed))
     rows = list(work.rows_of([0]))
@@ -194,19 +194,10 @@ def judge_candidates(
     """Verdicts: each candidate's score by the method in use for its kind, and its few-shot log-probability (free)."""
     methods = work.settings["methods"]
     examples = [(q, a) for q, a in shots[sorted(shots)[0]]]
-    engine = session.engine(model.path / "model")
-    work.record_engine(engine.description)
-    size, total, index = int(work.settings["shard_size"]), int(instructions.manifest["num_records"]), -1
-    with work.progress.task("verdicts", total) as task:
-        for index, part in chunks(answered(instructions, candidates), size):
-            work.shard(
-                index,
-                lambda _, part=part, offset=index * size: _verdicts(  # type: ignore[misc]
-                    engine, part, methods, examples, principles, offset
-                ),
-            )
-            task.update(min((index + 1) * size, total))
-    work.write_rows("records.jsonl", work.rows_of(range(index + 1)))
+    engine, total = start_engine(work, session, model), int(instructions.manifest["num_records"])
+    groups = enumerate(answered(instructions, candidates))
+    rows = by_shards(work, "verdicts", groups, total, lambda part, _: _verdicts(engine, part, methods, examples, principles))
+    work.write_rows("records.jsonl", rows)
 
 
 def answered(instructions: Artifact, candidates: Artifact) -> Iterator[tuple[Prompt, list[Completion]]]:
@@ -228,17 +219,16 @@ def answered(instructions: Artifact, candidates: Artifact) -> Iterator[tuple[Pro
 
 def _verdicts(
     engine: Engine,
-    part: Sequence[tuple[Prompt, list[Completion]]],
+    part: Sequence[tuple[int, tuple[Prompt, list[Completion]]]],
     methods: dict[str, str],
     examples: list[tuple[str, str]],
     principles: list[list[str]],
-    offset: int,
 ) -> list[dict[str, Any]]:
     scores: dict[str, dict[str, float]] = {}
     relevant: list[tuple[Prompt, Completion]] = []
     critical: list[tuple[Prompt, Completion, Completion, list[str]]] = []
     named: dict[str, str] = {}
-    for number, (prompt, group) in enumerate(part):
+    for number, (prompt, group) in part:
         method = methods[prompt.kind]
         texts = [candidate.text for candidate in group]
         for candidate in group:
@@ -248,7 +238,7 @@ def _verdicts(
             elif method == "relevance":
                 relevant.append((prompt, candidate))
             elif method == "critic":
-                principle = principles[(offset + number) % len(principles)]
+                principle = principles[number % len(principles)]
                 named[candidate.id] = principle[0]
                 critical.append((prompt, candidate, group[0] if candidate is not group[0] else group[-1], principle))
     if relevant:
@@ -261,6 +251,6 @@ def _verdicts(
             scores[candidate.id] |= {"critic": margin, "critic_as_a": first, "critic_as_b": second}
     return [
         Verdict(prompt_id=c.prompt_id, completion_id=c.id, scores=scores[c.id], principle=named.get(c.id)).to_row()
-        for _, group in part
+        for _, (_, group) in part
         for c in group
     ]

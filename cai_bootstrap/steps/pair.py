@@ -16,9 +16,9 @@ from cai_bootstrap import templates
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
 from cai_bootstrap.records import PreferencePair
-from cai_bootstrap.steps.generate import chunks
 from cai_bootstrap.steps.kinds import asks_for
 from cai_bootstrap.steps.negatives import MAX_TRIES, NEGATIVES, Answer, Sources, Written, is_worse
+from cai_bootstrap.steps.shards import chunks
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.provenance import code_revision
 from cai_bootstrap.store.run import Work, step

@@ -12,7 +12,7 @@ from cai_bootstrap.engines import classifiers
 from cai_bootstrap.engines.classifiers.classifier import SafetyClassifier, SafetyVerdict
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import JudgeError
-from cai_bootstrap.steps.generate import chunks
+from cai_bootstrap.steps.shards import by_shards
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -29,16 +29,13 @@ def screen(work: Work, *, session: Session, safety: SafetyConfig, kept: Artifact
     number. Since nothing else in a run comes from a second model, a warning says that this does.
     """
     session.release()  # two models never keep each other's memory
-    size, total, index = int(work.settings["shard_size"]), int(kept.manifest["num_records"]), -1
     with contextlib.closing(classifiers.start(safety, session.config)) as classifier:
         work.record_engine({**classifier.description, "sha256": work.settings["sha256"]})
-        with work.progress.task("safety", total) as task:
-            for index, part in chunks(kept.iter_rows(), size):
-                work.shard(index, lambda _, part=part: _classified(classifier, part))  # type: ignore[misc]
-                task.update(min((index + 1) * size, total))
+        total = int(kept.manifest["num_records"])
+        rows = by_shards(work, "safety", kept.iter_rows(), total, lambda part, _: _classified(classifier, part))
+        verdicts = [SafetyVerdict.from_row(row) for row in rows]
     name, sha256 = work.settings["classifier"], work.settings["sha256"]
     work.warn(f"a second model screened the kept answers: safety={name}, sha256 {sha256[:12]}…")
-    verdicts = [SafetyVerdict.from_row(row) for row in work.rows_of(range(index + 1))]
     if verdicts and sum(verdict.mass for verdict in verdicts) / len(verdicts) < _MIN_MASS:
         work.warn(f"safety={name} mostly answers neither safe nor unsafe: is this the model that its kind asks for?")
     work.drop([])
