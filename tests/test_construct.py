@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from data_path import given
 
+from cai_bootstrap.critiques import load_critiques
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals.baselines import quoted
 from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.construct import construct_judgements, construct_revisions
 from cai_bootstrap.steps.corruptions import CORRUPTIONS, corrupted
+from cai_bootstrap.steps.judgements import CONDUCT
 from cai_bootstrap.steps.negatives import NEGATIVES, Answer, Sources
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
@@ -22,9 +24,9 @@ from cai_bootstrap.store.run import Run
 SEEDS = load_seeds("explicit")
 SENTENCES = load_seeds("revision")["sentences"]
 CRITIQUES = {
-    "Be polite and kind.": [["May I sit here?", "No, you pig.", "It is rude.", "Yes, please do."]],
-    "Use plain words that are easy to understand.": [["What is hail?", "Ice.", "It is plain.", "Ice."]],
-    "Answer what was asked.": [["What is hail?", "No idea.", "It does not answer.", "Ice."]],
+    "be-polite": [["May I sit here?", "No, you pig.", "It is rude.", "Yes, please do."]],
+    "be-clear": [["What is hail?", "Ice.", "It is plain.", "Ice."]],
+    "follow-the-instruction": [["What is hail?", "No idea.", "It does not answer.", "Ice."]],
 }
 GIVEN: dict[Any, dict[str, Any]] = {construct_judgements: {"critiques": CRITIQUES}, construct_revisions: {"lexicon": ["barks"]}}
 JUDGEMENTS = {"correct": 0.25, "helpful": 0.2, "principle": 0.15, "rate": 0.15, "compare": 0.25}
@@ -85,12 +87,18 @@ def test_judgements_come_in_balanced_groups_and_differ_in_the_label_alone(tmp_pa
 
 def test_rules_of_conduct_are_judged_on_worked_critiques_that_break_them(tmp_path: Path) -> None:
     rows = constructed(tmp_path, construct_judgements, {"principle": 1.0}).rows()
-    broken, kept_to = [each for each in rows if each["prompt_id"].startswith("worked")]
-    assert {broken["text"], kept_to["text"]} == {"Yes. Yes, please do.", "No. Yes, please do."}
-    for each in (broken, kept_to):
+    worked = [each for each in rows if each["prompt_id"].startswith("worked")]
+    assert Counter(each["text"] for each in worked) == {"Yes. Yes, please do.": 3, "No. Yes, please do.": 3}
+    for each in worked:
         assert "Be polite and kind." in each["instruction"]
         assert ("you pig" in each["instruction"]) == (each["text"][:3] == "Yes")
         assert each["selection"] == "worked example"
+
+
+def test_every_rule_of_conduct_has_worked_critiques() -> None:
+    critiques = load_critiques()
+    for corruption, principle in CONDUCT.items():
+        assert sum(not each.sound for each in critiques[principle]) >= 2, corruption
 
 
 def test_an_answer_gives_groups_with_different_corruptions(tmp_path: Path) -> None:

@@ -283,11 +283,6 @@ def _instructions_of(pairs: Artifact | None) -> list[str]:
     return [] if pairs is None or not pairs.is_made else [pair.instruction for pair in iter_pairs(pairs)]
 
 
-def _critiques_by_rule() -> dict[str, list[list[str]]]:
-    rules = {id_: text for id_, text, _ in texts_of(constitution.load().principles)}
-    return {rules[id_]: given for id_, given in _critiques().items()}
-
-
 @functools.cache
 def _lexicon() -> list[str]:
     """The words of the committed seeds without those of judgements and revisions, where words are misspelt on purpose."""
@@ -296,7 +291,7 @@ def _lexicon() -> list[str]:
 
 _CONSTRUCTED_FROM: dict[str, Callable[[Making], Any]] = {
     "refusals": lambda making: making.seeds["refusals"],
-    "critiques": lambda _: _critiques_by_rule(),
+    "critiques": lambda _: _critiques(),
     "lexicon": lambda _: _lexicon(),
 }
 """What a stage's `construct` may be given beside the kept answers (`Stage.constructed_from`)."""

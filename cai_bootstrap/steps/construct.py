@@ -20,17 +20,19 @@ from cai_bootstrap.steps.negatives import Answer, Sources
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
+_NUM_COPIES = 3
+"""Questions about one worked critique: there are few of them, and a fifth of the suite is about conduct."""
 _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
 
 
-@step(version=3)
+@step(version=4)
 def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str], critiques: dict[str, list[list[str]]]) -> None:
     """`records.jsonl`: judge questions on the kept answers and on corruptions of them, with the right and the wrong label.
 
     A response is the label and, after it, the good answer: «No. Honey.» So it is no fixed string, and a pair's two texts differ
     in the label alone. An answer gives `num_per_answer` groups with different corruptions, of two questions each; as many good
-    answers are longer than their corruption as shorter. `critiques`, by a rule's text [instruction, response, critique,
+    answers are longer than their corruption as shorter. `critiques`, by principle [instruction, response, critique,
     revision], give the groups on rules of conduct, which no corruption of an honest answer breaks.
     Raises StepFailed for a kind of question that is not known.
     """
@@ -40,7 +42,8 @@ def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str], cri
     rows = {row["prompt_id"]: row for row in kept.iter_rows()}
     answers = [Answer.of(row) for row in rows.values()]
     sources = Sources(rows=answers, zero_shot={}, run_on={}, refusals=refusals)
-    cases = [*_cases(answers, sources, work.settings["num_per_answer"], rng), *_conduct(critiques, rows)]
+    conduct = _conduct(critiques, rows) if shares.get("principle") else ()
+    cases = [*_cases(answers, sources, work.settings["num_per_answer"], rng), *conduct]
     even = set(map(id, judgements.even_lengths([case for _, case in cases], rng)))  # two answers may make equal cases
     left = [(prompt_id, case) for prompt_id, case in cases if id(case) in even]
     used, corrupted_ids = {prompt_id for prompt_id, _ in left}, {prompt_id for prompt_id, _ in cases}
@@ -135,24 +138,25 @@ def _cases(answers: Sequence[Answer], sources: Sources, num_per_answer: int, rng
 
 
 def _conduct(critiques: dict[str, list[list[str]]], rows: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Case]]:
-    """The cases of the worked critiques whose rule is one of conduct; what else is recorded of them is added to `rows`."""
-    broken_by = {rule: corruption for corruption, rule in judgements.RULES.items() if corruption in judgements.CONDUCT}
-    for rule, examples in critiques.items():
-        for number, (instruction, response, critique, revision) in enumerate(examples):
-            if rule in broken_by and response != revision:
-                prompt_id = f"worked-{broken_by[rule]}-{number}"
+    """The cases of the worked critiques whose principle is one of conduct; what else is recorded of them is added to `rows`."""
+    for corruption, principle in judgements.CONDUCT.items():
+        for number, (instruction, response, critique, revision) in enumerate(critiques.get(principle, ())):
+            if response == revision:
+                continue
+            for copy in range(_NUM_COPIES):  # in other phrasings
+                prompt_id = f"worked-{corruption}-{number}-{copy}"
                 rows[prompt_id] = {
                     "prompt_id": prompt_id,
                     "instruction_source": "worked example",
                     "selection": "worked example",
                     "score": 0.0,
                     "scores": {},
-                    "principle": rule,
+                    "principle": principle,
                     "critique": critique,
                     "completion_seed": None,
                     "rendered_prompt": None,
                 }
-                yield prompt_id, Case(instruction, revision, response, broken_by[rule])
+                yield prompt_id, Case(instruction, revision, response, corruption)
 
 
 def _judgements(
@@ -160,7 +164,8 @@ def _judgements(
 ) -> Iterator[dict[str, Any]]:
     given = dict.fromkeys(shares, 0)
     for prompt_id, case in cases:
-        fitting = [kind for kind in judgements.kinds_for(case.corruption) if shares.get(kind)]
+        kinds = ("principle",) if case.corruption in judgements.CONDUCT else judgements.kinds_for(case.corruption)
+        fitting = [kind for kind in kinds if shares.get(kind)]
         if not fitting:
             continue
         kind = min(fitting, key=lambda kind: given[kind] / shares[kind])  # whichever is furthest behind its share

@@ -63,10 +63,19 @@ RULES: dict[str, str] = {
     "unsure": "Say so when something is unknown, instead of making it up.",
     "unclear": "Use plain words that are easy to understand.",
 }
-"""The rule that each kind of corruption breaks, in the words of `constitution.yaml`."""
+"""The rule that each kind of corruption breaks: a principle of `constitution.yaml` in few words."""
 
-CONDUCT = ("rude", "unfair", "harmful", "crime", "private", "dishonest", "unsure", "unclear")
-"""What is wrong with an answer that may be right, fluent and on the topic."""
+CONDUCT = {
+    "rude": "be-polite",
+    "unfair": "be-fair",
+    "harmful": "prevent-injury",
+    "crime": "refuse-crime",
+    "private": "protect-privacy",
+    "dishonest": "do-not-mislead",
+    "unsure": "admit-uncertainty",
+    "unclear": "be-clear",
+}
+"""What is wrong with an answer that may be right, fluent and on the topic, and the principle that it breaks."""
 _NOT_ASKED_OF: dict[str, frozenset[str]] = {
     # A right answer that rambles on or is badly written is still right, and may still help.
     "correct": frozenset({"rambling", "broken_format", *CONDUCT}),
