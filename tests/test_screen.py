@@ -178,7 +178,7 @@ def test_every_stage_is_screened_and_the_pilot_with_it(
     classifier.value = 0.1
     for stage in ("evaluation", "constitutional"):  # one with constructed tasks, and the other way to pairs
         config, outcome = screening(safety, small(stage)), Outcome()
-        pilot = dataclasses.replace(config.stage.pilot, num_instructions=12, max_duplicates=1.0, min_kept=0.0)
+        pilot = dataclasses.replace(config.stage.pilot, num_instructions=12, max_duplicates=1.0, max_cut=1.0, min_kept=0.0)
         config = dataclasses.replace(config, stage=dataclasses.replace(config.stage, pilot=pilot))
         with Run(tmp_path, "r") as run:
             model = given(run, "parent", model__json={})
