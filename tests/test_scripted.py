@@ -210,6 +210,7 @@ def test_help_names_it() -> None:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_stage_1_from_the_command_line_is_stamped_and_is_no_parent(
     tmp_path: Path, run_cli: RunCli, capsys: pytest.CaptureFixture[str]
 ) -> None:
