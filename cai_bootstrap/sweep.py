@@ -28,6 +28,8 @@ def _run_job(job: Job, until: str, num_jobs: int) -> int:
     table = run_folder(job.root, job.run) / CURRICULUM_FILE
     if len(job.chain) > 1 and table.exists():
         print(table.read_text(encoding="utf-8"), flush=True)
+    if code != 0 and job.not_run:
+        print(f"not run: {', '.join(job.not_run)}, since {job.why_not_run}", flush=True)
     return code
 
 
@@ -47,7 +49,5 @@ def _run_chain(job: Job, until: str, num_jobs: int) -> int:
             code = complain(error)
         if code != 0:
             job.stopped_at = config.stage.name
-            if job.not_run:
-                print(f"not run: {', '.join(job.not_run)}, since {job.why_not_run}", flush=True)
             return code
     return 0
