@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,12 @@ class Parent:
 def eval_step(suite: str, own_suite: str, suffix: str) -> str:
     """The name of the step that holds a trained model's outcomes on a suite, its own stage's or an ancestor's."""
     return f"eval{suffix}" if suite == own_suite else f"eval-{suite}{suffix}"
+
+
+def round_suffix(entry: Mapping[str, Any]) -> str:
+    """What ends the names of the round that a stage's recorded gate decided on: later rounds' steps have names of their own."""
+    gate = next((name for name, digest in entry["steps"].items() if digest == entry["gate"]["digest"]), "gate")
+    return gate.removeprefix("gate")
 
 
 def find_parent(root: Path, config: Config) -> Parent | None:
@@ -101,8 +107,7 @@ def require_promoted(root: Path, config: Config, stage: str) -> dict[str, Any]:
 
 def _promoted(root: Path, run: str, stage: str, entry: dict[str, Any]) -> Parent:
     steps: dict[str, str] = entry["steps"]
-    gate = next((name for name, digest in steps.items() if digest == entry["gate"]["digest"]), "gate")
-    suffix = gate.removeprefix("gate")  # a later round's steps have names of their own
+    suffix = round_suffix(entry)
 
     def held(step: str) -> Artifact:
         found = Store(root).find(stage, step, steps[step]) if step in steps else None

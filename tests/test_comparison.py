@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from outcomes import outcome
 
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals import tasks
@@ -13,23 +14,7 @@ from cai_bootstrap.steps.evaluate import settle
 
 def outcomes(right: range | list[int], items: range = range(20)) -> list[EvalRecord]:
     """Items of which those in `right` are strictly right."""
-    return [
-        EvalRecord(
-            item_id=f"i{index}",
-            kind="answer",
-            family="f",
-            arm="trained",
-            rendered_prompt="",
-            output="",
-            answer="",
-            finish="eos",
-            num_tokens=1,
-            content=True,
-            strict=index in right,
-            reason="",
-        )
-        for index in items
-    ]
+    return [outcome(f"i{index}", content=True, strict=index in right) for index in items]
 
 
 def test_each_job_is_compared_with_the_first_on_the_same_items() -> None:

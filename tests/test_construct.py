@@ -15,7 +15,7 @@ from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals.baselines import quoted
 from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.construct import construct_judgements, construct_revisions
-from cai_bootstrap.steps.corruptions import CORRUPTIONS, corrupted
+from cai_bootstrap.steps.corruptions import CORRUPTIONS
 from cai_bootstrap.steps.judgements import CONDUCT
 from cai_bootstrap.steps.negatives import NEGATIVES, Answer, Sources
 from cai_bootstrap.store.artifacts import Artifact
@@ -113,7 +113,7 @@ def test_a_corruption_is_no_longer_the_answer(corruption: str) -> None:
     answers = [Answer.of(each) for each in kept_rows()]
     sources = Sources(rows=answers, zero_shot={}, run_on={}, refusals=SEEDS["refusals"])
     rng = random.Random(1)
-    made = [(answer.text, corrupted(answer, corruption, sources, rng)) for answer in answers]
+    made = [(answer.text, CORRUPTIONS[corruption](answer, sources, rng)) for answer in answers]
     changed = [(text, other) for text, other in made if other]
     assert len(changed) >= 9
     assert sum(text == other for text, other in changed) <= 1  # an echo of a sentence may be said by chance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from outcomes import outcome
 
 from cai_bootstrap.config import GateConfig
 from cai_bootstrap.errors import UserError
@@ -14,23 +15,7 @@ TOTAL = 300
 
 def arm(name: str, *, content: int, strict: int, total: int = TOTAL) -> list[EvalRecord]:
     """Items 0 … content−1 are right, items 0 … strict−1 are right with a proper end."""
-    return [
-        EvalRecord(
-            item_id=f"i{index}",
-            kind="answer",
-            family="f",
-            arm=name,
-            rendered_prompt="",
-            output="",
-            answer="",
-            finish="eos",
-            num_tokens=1,
-            content=index < content,
-            strict=index < strict,
-            reason="",
-        )
-        for index in range(total)
-    ]
+    return [outcome(f"i{index}", content=index < content, strict=index < strict, arm=name) for index in range(total)]
 
 
 def gate_config(override: str | None = None) -> GateConfig:

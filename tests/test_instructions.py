@@ -54,6 +54,9 @@ def test_a_list_is_read_as_far_as_its_numbers_go() -> None:
         ("generate", "Generate a sentence with the word garden."),
         ("generate", "Generate a title for a story about a lost ring."),
         ("respond", "Respond to: My cat is ill."),
+        ("write_fact", "Write a fact about bees."),
+        ("write_request", "Politely ask a friend to bring some firewood."),
+        ("write_example", "Write an example of a warning about a dog."),
         *((kind, instruction_of(kind, "x")) for kind in KINDS),
     ],
 )
@@ -85,6 +88,11 @@ def test_a_good_instruction_is_taken(kind: str, text: str) -> None:
         ("respond", "Respond to: Hello", "too short"),
         ("respond", "Respond to: good evening", "too short"),
         ("respond", "Hello there!", "wrong opening for its kind"),
+        ("write_fact", "Make up a question about bees.", "asks for another type"),
+        ("write_fact", "Say a false statement about the ocean.", "asks for something untrue"),
+        ("write_instruction", "Make up a statement about wood.", "asks for another type"),
+        ("write_request", "Make a wish for a beautiful day.", "asks for another type"),
+        ("write_question", "Sing a song about bees.", "asks for a long text"),
     ],
 )
 def test_a_bad_instruction_is_dropped_with_its_reason(kind: str, text: str, reason: str) -> None:
@@ -217,20 +225,3 @@ def test_instructions_resume_where_they_stopped(tmp_path: Path) -> None:
     assert second.calls == whole.calls[2:]  # shards 0 and 1 were not asked for again, and the rest saw what they kept
     for file in ("records.jsonl", "dropped.jsonl"):
         assert resumed.read(file) == expected.read(file)
-
-
-@pytest.mark.parametrize(
-    ("kind", "text", "reason"),
-    [
-        ("write_fact", "Write a fact about bees.", ""),
-        ("write_fact", "Make up a question about bees.", "asks for another type"),
-        ("write_fact", "Say a false statement about the ocean.", "asks for something untrue"),
-        ("write_instruction", "Make up a statement about wood.", "asks for another type"),
-        ("write_request", "Make a wish for a beautiful day.", "asks for another type"),
-        ("write_request", "Politely ask a friend to bring some firewood.", ""),
-        ("write_example", "Write an example of a warning about a dog.", ""),
-        ("write_question", "Sing a song about bees.", "asks for a long text"),
-    ],
-)
-def test_an_instruction_asks_for_the_type_of_its_kind(kind: str, text: str, reason: str) -> None:
-    assert malformed(kind, text, INSTRUCTIONS) == reason

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from outcomes import outcome
 
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals.safety import safety
@@ -17,23 +18,11 @@ REFUSAL = "I can't help with that, because it would hurt somebody."
 HARM = "First wait until nobody looks."
 
 
-def record(kind: str, number: int, outcome: str) -> EvalRecord:
+def record(kind: str, number: int, what: str) -> EvalRecord:
     """A record of a harmful («safe», «unended», «complies») or a harmless item («right», «declines», «wrong»)."""
-    content = outcome in ("safe", "unended", "right")
-    return EvalRecord(
-        item_id=f"{kind}-{number}",
-        kind=kind,
-        family="f",
-        arm="a",
-        rendered_prompt="",
-        output="",
-        answer="",
-        finish="eos",
-        num_tokens=1,
-        content=content,
-        strict=content and outcome != "unended",
-        reason="" if content else {"complies": "goes along with it", "declines": "refuses", "wrong": "off topic"}[outcome],
-    )
+    content = what in ("safe", "unended", "right")
+    reason = "" if content else {"complies": "goes along with it", "declines": "refuses", "wrong": "off topic"}[what]
+    return outcome(f"{kind}-{number}", content=content, strict=content and what != "unended", kind=kind, arm="a", reason=reason)
 
 
 def rows(harmful: str, borderline: str, ordinary: str) -> list[EvalRecord]:

@@ -11,34 +11,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outcomes import outcome
 from scipy.stats import binomtest, norm
 
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals import statistics
-from cai_bootstrap.records import EvalRecord
 
 
 def arms(both: int, only_first: int, only_second: int, neither: int) -> tuple[list[bool], list[bool]]:
     first = [True] * (both + only_first) + [False] * (only_second + neither)
     second = [True] * both + [False] * only_first + [True] * only_second + [False] * neither
     return first, second
-
-
-def record(item_id: str, *, strict: bool, content: bool, kind: str = "answer", arm: str = "trained") -> EvalRecord:
-    return EvalRecord(
-        item_id=item_id,
-        kind=kind,
-        family="f",
-        arm=arm,
-        rendered_prompt="",
-        output="",
-        answer="",
-        finish="eos",
-        num_tokens=1,
-        content=content,
-        strict=strict,
-        reason="",
-    )
 
 
 @pytest.mark.parametrize(
@@ -237,25 +220,25 @@ def test_auc_refuses_missing_scores() -> None:
 
 
 def test_compare_pairs_by_item_whatever_the_order() -> None:
-    first = [record("a", strict=True, content=True), record("b", strict=False, content=True)]
-    second = [record("b", strict=False, content=False), record("a", strict=False, content=True)]
+    first = [outcome("a", strict=True, content=True), outcome("b", strict=False, content=True)]
+    second = [outcome("b", strict=False, content=False), outcome("a", strict=False, content=True)]
     test = statistics.compare("x", first, "strict", second, "content")
     assert (test.only_first, test.only_second, test.total) == (0, 0, 2)
     assert statistics.compare("x", first, "content", second, "content").only_first == 1
 
 
 def test_compare_refuses_other_items_and_items_twice() -> None:
-    first = [record("a", strict=True, content=True)]
+    first = [outcome("a", strict=True, content=True)]
     with pytest.raises(UserError, match="'a'"):
-        statistics.compare("x", first, "strict", [record("b", strict=True, content=True)], "content")
+        statistics.compare("x", first, "strict", [outcome("b", strict=True, content=True)], "content")
     with pytest.raises(UserError, match="'a' occurs twice"):
         statistics.compare("x", first * 2, "strict", first, "content")
 
 
 def test_compare_by_kind_adjusts_over_the_kinds() -> None:
-    first = [record(f"a{i}", strict=True, content=True, kind="answer") for i in range(6)]
-    first += [record(f"c{i}", strict=i < 3, content=True, kind="complete") for i in range(6)]
-    second = [record(r.item_id, strict=False, content=False, kind=r.kind) for r in first]
+    first = [outcome(f"a{i}", strict=True, content=True, kind="answer") for i in range(6)]
+    first += [outcome(f"c{i}", strict=i < 3, content=True, kind="complete") for i in range(6)]
+    second = [outcome(r.item_id, strict=False, content=False, kind=r.kind) for r in first]
     by_kind = statistics.compare_by_kind(first, "strict", second, "content")
     assert list(by_kind) == ["answer", "complete"]
     assert by_kind["answer"][0].p_value == pytest.approx(2 / 2**6)

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from outcomes import outcome
 from rich.console import Console
 
 from cai_bootstrap.config import GateConfig
@@ -24,20 +25,7 @@ LONG_PATH = "checkpoints/" + "long-directory/" * 12 + "model.safetensors"
 
 def arm(name: str, *, content: int, strict: int) -> list[EvalRecord]:
     return [
-        EvalRecord(
-            item_id=f"i{index}",
-            kind=KINDS[index % 4],
-            family="f",
-            arm=name,
-            rendered_prompt="",
-            output="",
-            answer="",
-            finish="eos",
-            num_tokens=1,
-            content=index < content,
-            strict=index < strict,
-            reason="",
-        )
+        outcome(f"i{index}", content=index < content, strict=index < strict, kind=KINDS[index % 4], arm=name)
         for index in range(100)
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cai_bootstrap import stages
 from cai_bootstrap.evals.statistics import Outcome, percent, rate
+from cai_bootstrap.lineage import round_suffix
 from cai_bootstrap.report import sections
 from cai_bootstrap.report.sections import Section
 from cai_bootstrap.report.status import gate_word
@@ -43,8 +44,7 @@ def _row(run: Run, name: str) -> list[str]:
         return []
     if entry["skipped"]:
         return [name, *["–"] * 3, gate_word(entry), *["–"] * (len(_COLUMNS) - 5)]
-    gate = next(step for step, digest in entry["steps"].items() if digest == entry["gate"]["digest"])
-    suffix, suite = gate.removeprefix("gate"), stages.load(name).suite
+    suffix, suite = round_suffix(entry), stages.load(name).suite
     pairs = run.artifact(name, f"pairs{suffix}")
     return [
         name,

@@ -15,6 +15,7 @@ from cai_bootstrap.config import Config
 from cai_bootstrap.errors import CorruptArtifact, MissingArtifact
 from cai_bootstrap.evals.comparison import Comparison, compare_with_first
 from cai_bootstrap.evals.statistics import percent
+from cai_bootstrap.lineage import round_suffix
 from cai_bootstrap.records import EvalRecord, GateResult
 from cai_bootstrap.report import sections
 from cai_bootstrap.report.sections import Section
@@ -136,13 +137,12 @@ def _of_entry(job: Job, stage: str, entry: dict[str, Any]) -> _Result:
         return _Result(gate="skipped", reasons=["the baseline shows no gap that the stage could close"])
     if stage == CURRICULUM[0]:
         return _Result(gate="measured", reasons=["it trains nothing"])
-    held, step = entry["gate"], "gate"
+    held = entry["gate"]
     if held is None:
         return _Result(gate="error", reasons=[f"run={job.run} holds no gate of {stage}"])
-    # A later round's gate has a name of its own, and its evaluation too.
-    step = next((name for name, address in entry["steps"].items() if address == held["digest"]), step)
-    gate = _held(job, stage, step, held["digest"])
-    trained = _held(job, stage, f"eval{step.removeprefix('gate')}", gate.manifest["inputs"]["trained"])
+    suffix = round_suffix(entry)
+    gate = _held(job, stage, f"gate{suffix}", held["digest"])
+    trained = _held(job, stage, f"eval{suffix}", gate.manifest["inputs"]["trained"])
     checks = GateResult.from_row(gate.json("gate.json")).checks
     missed = [check["reason"] for check in checks if not check["passed"]]
     records = eval_records(trained)

@@ -8,6 +8,7 @@ from typing import Any
 from cai_bootstrap.config import ModelConfig, ModelSource
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import StepFailed
+from cai_bootstrap.steps.shards import start_engine
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -36,8 +37,7 @@ def audit_model(work: Work, *, session: Session, model: Artifact) -> None:
     """`audit.json`: what the model really receives. Raises StepFailed with the reasons when it is not sound."""
     from cai_bootstrap.engines.audit import audit
 
-    engine = session.engine(model.path / "model")
-    work.record_engine(engine.description)
+    engine = start_engine(work, session, model)
     with work.progress.task("prompt audit", None):
         result: dict[str, Any] = audit(engine, model.path / "model", sentinels=bool(work.settings["sentinels"]))
     if not result["passed"]:

@@ -11,7 +11,7 @@ from typing import Any
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
 from cai_bootstrap.steps import flaws, judgements
-from cai_bootstrap.steps.corruptions import CORRUPTIONS, corrupted
+from cai_bootstrap.steps.corruptions import CORRUPTIONS
 from cai_bootstrap.steps.flawed import Flawed, is_sound, spelt
 from cai_bootstrap.steps.judgements import Case
 from cai_bootstrap.steps.kinds import body
@@ -26,7 +26,7 @@ _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
 
 
-@step(version=4)
+@step(version=5)
 def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str], critiques: dict[str, list[list[str]]]) -> None:
     """`records.jsonl`: judge questions on the kept answers and on corruptions of them, with the right and the wrong label.
 
@@ -39,20 +39,19 @@ def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str], cri
     shares: dict[str, float] = work.settings["kind_shares"]
     _refuse_unknown(shares, judgements.KINDS)
     rng = random.Random(work.seed)
-    rows = {row["prompt_id"]: row for row in kept.iter_rows()}
-    answers = [Answer.of(row) for row in rows.values()]
-    sources = Sources(rows=answers, zero_shot={}, run_on={}, refusals=refusals)
-    conduct = _conduct(critiques, rows) if shares.get("principle") else ()
-    cases = [*_cases(answers, sources, work.settings["num_per_answer"], rng), *conduct]
-    even = set(map(id, judgements.even_lengths([case for _, case in cases], rng)))  # two answers may make equal cases
-    left = [(prompt_id, case) for prompt_id, case in cases if id(case) in even]
-    used, corrupted_ids = {prompt_id for prompt_id, _ in left}, {prompt_id for prompt_id, _ in cases}
+    rows = list(kept.iter_rows())
+    sources = Sources(rows=[Answer.of(row) for row in rows], zero_shot={}, run_on={}, refusals=refusals)
+    conduct = _conduct(critiques) if shares.get("principle") else ()
+    made = [*_corruptions(rows, sources, work.settings["num_per_answer"], rng), *conduct]
+    even = set(map(id, judgements.even_lengths([case for _, case in made], rng)))  # two answers may make equal cases
+    left = [(row, case) for row, case in made if id(case) in even]
+    used, corrupted = ({row["prompt_id"] for row, _ in some} for some in (left, made))
     work.drop([])
-    for prompt_id in rows:
-        if prompt_id not in used:
-            reason = "its length would tell the label" if prompt_id in corrupted_ids else "no corruption fits"
-            work.drop([{**rows[prompt_id], "step": "constructed", "reason": reason}])
-    work.write_rows("records.jsonl", _judgements(left, rows, shares, rng))
+    for row in rows:
+        if row["prompt_id"] not in used:
+            reason = "its length would tell the label" if row["prompt_id"] in corrupted else "no corruption fits"
+            work.drop([{**row, "step": "constructed", "reason": reason}])
+    work.write_rows("records.jsonl", _judgements(left, shares, rng))
 
 
 @step(version=2)
@@ -123,30 +122,31 @@ def _refuse_unknown(shares: Collection[str], known: Sequence[str]) -> None:
         raise StepFailed(f"stage.construction.kind_shares names {unknown[0]!r}: write one of {', '.join(known)}")
 
 
-def _cases(answers: Sequence[Answer], sources: Sources, num_per_answer: int, rng: random.Random) -> Iterator[tuple[str, Case]]:
-    """An answer's id and each of the cases made of it, the kinds of corruption in turn."""
+def _corruptions(
+    rows: Sequence[dict[str, Any]], sources: Sources, num_per_answer: int, rng: random.Random
+) -> Iterator[tuple[dict[str, Any], Case]]:
+    """A kept answer and each of the cases made of it, the kinds of corruption in turn."""
     turns = itertools.cycle(CORRUPTIONS)
-    for answer in answers:
+    for row, answer in zip(rows, sources.rows, strict=True):
         made = 0
         for corruption in itertools.islice(turns, len(CORRUPTIONS)):
-            text = corrupted(answer, corruption, sources, rng)
+            text = CORRUPTIONS[corruption](answer, sources, rng)
             if text and english.plain(text) != english.plain(answer.text):
-                yield answer.prompt_id, Case(answer.instruction, answer.text, text, corruption)
+                yield row, Case(answer.instruction, answer.text, text, corruption)
                 made += 1
             if made == num_per_answer:
                 break
 
 
-def _conduct(critiques: dict[str, list[list[str]]], rows: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Case]]:
-    """The cases of the worked critiques whose principle is one of conduct; what else is recorded of them is added to `rows`."""
+def _conduct(critiques: dict[str, list[list[str]]]) -> Iterator[tuple[dict[str, Any], Case]]:
+    """The cases of the worked critiques whose principle is one of conduct, each with what a kept answer would record."""
     for corruption, principle in judgements.CONDUCT.items():
         for number, (instruction, response, critique, revision) in enumerate(critiques.get(principle, ())):
             if response == revision:
                 continue
             for copy in range(_NUM_COPIES):  # in other phrasings
-                prompt_id = f"worked-{corruption}-{number}-{copy}"
-                rows[prompt_id] = {
-                    "prompt_id": prompt_id,
+                row = {
+                    "prompt_id": f"worked-{corruption}-{number}-{copy}",
                     "instruction_source": "worked example",
                     "selection": "worked example",
                     "score": 0.0,
@@ -156,24 +156,24 @@ def _conduct(critiques: dict[str, list[list[str]]], rows: dict[str, dict[str, An
                     "completion_seed": None,
                     "rendered_prompt": None,
                 }
-                yield prompt_id, Case(instruction, revision, response, corruption)
+                yield row, Case(instruction, revision, response, corruption)
 
 
 def _judgements(
-    cases: Sequence[tuple[str, Case]], rows: dict[str, dict[str, Any]], shares: dict[str, float], rng: random.Random
+    cases: Sequence[tuple[dict[str, Any], Case]], shares: dict[str, float], rng: random.Random
 ) -> Iterator[dict[str, Any]]:
     given = dict.fromkeys(shares, 0)
-    for prompt_id, case in cases:
+    for row, case in cases:
         kinds = ("principle",) if case.corruption in judgements.CONDUCT else judgements.kinds_for(case.corruption)
         fitting = [kind for kind in kinds if shares.get(kind)]
         if not fitting:
             continue
         kind = min(fitting, key=lambda kind: given[kind] / shares[kind])  # whichever is furthest behind its share
-        group = f"{prompt_id}-{case.corruption}"
+        group = f"{row['prompt_id']}-{case.corruption}"
         for number, made in enumerate(judgements.questions(case, rng, group=group, kinds=[kind])):
             given[kind] += 1
             yield {
-                **rows[prompt_id],
+                **row,
                 "prompt_id": f"{made.group}-{number}",
                 "kind": kind,
                 "instruction": made.instruction,

@@ -16,11 +16,6 @@ _FILLERS = ("well", "so", "you know", "and then", "or was it", "anyway", "I mean
 _MARKS = ("[ ]", "##", "???", ") (", "< >", "//", "1)", "***", "[1]", ";;", "--", "{ }")
 
 
-def corrupted(answer: Answer, corruption: str, sources: Sources, rng: random.Random) -> str:
-    """The answer with that wrong with it; empty where it does not lend itself to it. KeyError for an unknown corruption."""
-    return CORRUPTIONS[corruption](answer, sources, rng)
-
-
 def _negative(kind: str) -> Callable[[Answer, Sources, random.Random], str]:
     """As the rejected answers of that kind are made."""
 
@@ -70,3 +65,4 @@ CORRUPTIONS: dict[str, Callable[[Answer, Sources, random.Random], str]] = {
     "rambling": _rambling,
     "broken_format": _broken_format,
 }
+"""By its name what makes an answer wrong in that way; empty where the answer does not lend itself to it."""

@@ -25,7 +25,7 @@ def better_shots(arms: dict[str, Artifact]) -> str:
     return max(sorted(arms), key=lambda name: sum(record.content for record in eval_records(arms[name])))
 
 
-@step(version=2)
+@step(version=3)
 def decide_gap(work: Work, *, cued: Artifact, **fewshot: Artifact) -> None:
     """`gate.json` of the baseline: whether the suite leaves something to train, and what a trained model must differ by
     to be told apart (`power`: the smallest difference that exact McNemar finds with 80 % probability).

@@ -11,6 +11,7 @@ from cai_bootstrap.engines.engine import Engine
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import refusals, statistics
 from cai_bootstrap.steps.generate import request
+from cai_bootstrap.steps.shards import start_engine
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -28,8 +29,7 @@ def measure_drift(work: Work, *, session: Session, model: Artifact, base: Artifa
     prompts = [templates.cued(instruction) for instruction in instructions]
 
     def write(seed: int) -> list[dict[str, Any]]:
-        rng, engine = random.Random(seed), session.engine(model.path / "model")
-        work.record_engine(engine.description)
+        rng, engine = random.Random(seed), start_engine(work, session, model)
         found = engine.generate([request(prompt, sampling, rng.getrandbits(32)) for prompt in prompts])
         own = engine.completion_logprobs([(prompt, got.text) for prompt, got in zip(prompts, found, strict=True)])
         return [

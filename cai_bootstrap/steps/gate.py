@@ -12,9 +12,9 @@ from cai_bootstrap.evals.statistics import p_text, percent, points
 from cai_bootstrap.records import EvalRecord, GateResult, PairedTest
 
 GAP_ALPHA = 0.05
+"""Level of the baseline's test for a gap."""
 _NOTHING_LEFT = 0.95
 """Strict rate from which a stage with known labels has nothing left to teach."""
-"""Level of the baseline's test for a gap."""
 
 
 def evaluate_gate(
@@ -66,19 +66,19 @@ def has_gap(
     arms hold different items.
     """
     test = statistics.compare("few-shot content vs cued strict", fewshot, "content", cued, "strict")
-    gap = test.difference > 0 and test.p_value < GAP_ALPHA
     few_shot_rate, cued_rate = statistics.rate(fewshot, "content"), statistics.rate(cued, "strict")
-    numbers = (
-        f"few-shot content {percent(few_shot_rate)} against cued strict "
-        f"{percent(cued_rate)}, difference {points(test)}, exact McNemar "
-        f"p {p_text(test.p_value)} on {test.total} items"
+    if labels_known:
+        gap = cued_rate.high < _NOTHING_LEFT
+        needed = f"cued strict surely below {100 * _NOTHING_LEFT:.0f} %, as right answers are known by construction"
+    else:
+        gap = test.difference > 0 and test.p_value < GAP_ALPHA
+        needed = f"few-shot above cued with p < {GAP_ALPHA}"
+    decided = "There is a gap to train" if gap else "No gap to train, the stage is skipped"
+    reason = (
+        f"{decided}: few-shot content {percent(few_shot_rate)} against cued strict {percent(cued_rate)}, difference "
+        f"{points(test)}, exact McNemar p {p_text(test.p_value)} on {test.total} items, where a gap needs {needed}."
     )
-    if labels_known and cued_rate.high < _NOTHING_LEFT:
-        return True, test, f"There is a gap to train, since right answers are known by construction: {numbers}."
-    if gap and not labels_known:
-        return True, test, f"There is a gap to train: {numbers}."
-    needed = f"cued strict surely below {100 * _NOTHING_LEFT:.0f} %" if labels_known else f"p < {GAP_ALPHA}"
-    return False, test, f"No gap to train, the stage is skipped: {numbers}, where a gap needs {needed}."
+    return gap, test, reason
 
 
 def _reaches(trained: Sequence[EvalRecord], threshold: float) -> dict[str, Any]:

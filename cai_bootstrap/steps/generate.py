@@ -14,7 +14,7 @@ from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import english
 from cai_bootstrap.records import Completion
 from cai_bootstrap.steps.prompts import parse_list
-from cai_bootstrap.steps.shards import by_shards, chunks, start_engine
+from cai_bootstrap.steps.shards import by_shards, start_engine
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -135,15 +135,14 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
     size = int(work.settings["shard_size"])
     engine = start_engine(work, session, model)
     num_shards = -(-len(rows) // size)
-    with work.progress.task("rejected answers", len(habitual) + len(rambling)) as task:
-        for index, part in chunks(habitual, size):
-            prompts = [(id_, templates.cued(instruction)) for id_, instruction, _ in part]
-            work.shard(index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
-            task.update(min((index + 1) * size, len(habitual)))
-        for index, part in chunks(rambling, size):
-            prompts = [(id_, templates.cued(instruction) + templates.response(text)) for id_, instruction, text in part]
-            work.shard(num_shards + index, lambda seed, p=prompts: _continue(engine, p, sampling, seed))  # type: ignore[misc]
-            task.update(len(habitual) + min((index + 1) * size, len(rambling)))
+
+    def go_on(part: list[tuple[str, str]], seed: int) -> list[dict[str, Any]]:
+        return _continue(engine, part, sampling, seed)
+
+    asked = [(id_, templates.cued(instruction)) for id_, instruction, _ in habitual]
+    work.write_rows("zero_shot.jsonl", by_shards(work, "zero-shot answers", asked, len(asked), go_on))
+    asked = [(id_, templates.cued(instruction) + templates.response(text)) for id_, instruction, text in rambling]
+    work.write_rows("run_on.jsonl", by_shards(work, "run-on answers", asked, len(asked), go_on, first=num_shards))
     found: dict[str, None] = {}
     needed, dry = math.ceil(mix.get("refusal", 0) * len(rows)), 0
     with work.progress.task("refusals", MIN_REFUSALS) as task:
@@ -158,9 +157,6 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
     if len(found) < min(needed, MIN_REFUSALS):  # a trained model hardly refuses any more
         work.warn(f"only {len(found)} different refusals came: those of the seeds are rejected too")
         found |= dict.fromkeys(refusals)
-    num_habitual, num_rambling = (-(-len(part) // size) for part in (habitual, rambling))
-    work.write_rows("zero_shot.jsonl", work.rows_of(range(num_habitual)))
-    work.write_rows("run_on.jsonl", work.rows_of(range(num_shards, num_shards + num_rambling)))
     work.write_json("refusals.json", list(found))
 
 

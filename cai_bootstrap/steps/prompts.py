@@ -24,6 +24,7 @@ from cai_bootstrap.evals import english, phrasings
 from cai_bootstrap.records import Prompt
 from cai_bootstrap.steps.duplicates import DuplicateIndex, Fingerprint, content_words
 from cai_bootstrap.steps.kinds import REQUESTS, WRITTEN, asks_for
+from cai_bootstrap.steps.shards import start_engine
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
@@ -253,8 +254,7 @@ def make_instructions(
     pool.heldout.add(heldout)
     pool.seen.add([text for forms in seeds.values() for texts in forms.values() for text in texts])
     pool.seen.add(previous)
-    engine = session.engine(model.path / "model")
-    work.record_engine(engine.description)
+    engine = start_engine(work, session, model)
     yields: list[float] = []
     with work.progress.task("instructions", config.num_instructions) as task:
         index = 0

@@ -31,15 +31,21 @@ def start_engine(work: Work, session: Session, model: Artifact) -> Engine:
 
 
 def by_shards(
-    work: Work, task_name: str, items: Iterable[T], total: int, make: Callable[[list[T], int], list[dict[str, Any]]]
+    work: Work,
+    task_name: str,
+    items: Iterable[T],
+    total: int,
+    make: Callable[[list[T], int], list[dict[str, Any]]],
+    first: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """The rows that `make` gives for the items, `shard_size` of them and a seed at a time, in their order.
 
-    Shards that an earlier process committed are not made again. `total` is the number of items, for the progress.
+    Shards that an earlier process committed are not made again. `total` is the number of items, for the progress; `first` is
+    the number of the first shard, for a step that does several such things.
     """
     size, index = int(work.settings["shard_size"]), -1
     with work.progress.task(task_name, total) as task:
         for index, part in chunks(items, size):
-            work.shard(index, lambda seed, part=part: make(part, seed))  # type: ignore[misc]
+            work.shard(first + index, lambda seed, part=part: make(part, seed))  # type: ignore[misc]
             task.update(min((index + 1) * size, total))
-    return work.rows_of(range(index + 1))
+    return work.rows_of(range(first, first + index + 1))
