@@ -86,9 +86,9 @@ def answer(request: Request, chains: list[list[Config]], own: list[list[str]]) -
         from cai_bootstrap.steps.export import export_stage
 
         return export_stage(configs[0], Path(str(request.target)))
-    from cai_bootstrap import pipeline
+    from cai_bootstrap.planning import plan
 
-    return pipeline.plan(configs, {chain[0].run: " ".join(texts) for chain, texts in zip(chains, own, strict=True)})
+    return plan(configs, {chain[0].run: " ".join(texts) for chain, texts in zip(chains, own, strict=True)})
 
 
 def jobs(request: Request) -> Iterator[tuple[list[str], str]]:

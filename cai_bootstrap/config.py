@@ -221,6 +221,8 @@ class ConstructionConfig:
     kind_shares: dict[str, float]
     num_per_answer: int = 1
     """Tasks of different kinds that one kept answer may give."""
+    answers_of: list[str] = field(default_factory=list)
+    """Stages before whose kept answers are used too."""
 
     def __post_init__(self) -> None:
         shares = self.kind_shares

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ class Parent:
     """Its outcomes by suite: its own stage's and those of all stages before it; none for the base model."""
     roles: dict[str, Artifact] = field(default_factory=dict)
     """Models of other stages by what they do in this one (`stage.roles`)."""
+    answers: dict[str, Artifact] = field(default_factory=dict)
+    """The kept answers of other stages, by stage (`stage.construction.answers_of`)."""
 
 
 def eval_step(suite: str, own_suite: str, suffix: str) -> str:
@@ -34,6 +37,11 @@ def round_suffix(entry: Mapping[str, Any]) -> str:
     """What ends the names of the round that a stage's recorded gate decided on: later rounds' steps have names of their own."""
     gate = next((name for name, digest in entry["steps"].items() if digest == entry["gate"]["digest"]), "gate")
     return gate.removeprefix("gate")
+
+
+def answers_step(steps: Collection[str], suffix: str) -> str:
+    """The name of the step that holds a stage's kept answers: of those that the safety filter let pass, where it ran."""
+    return f"screened{suffix}" if f"screened{suffix}" in steps else f"kept{suffix}"
 
 
 def find_parent(root: Path, config: Config) -> Parent | None:
@@ -48,13 +56,21 @@ def find_parent(root: Path, config: Config) -> Parent | None:
     if parent is None:
         return None
     for role, stage in config.stage.roles.items():
-        if stage not in before:
-            raise UserError(
-                f"stage.roles.{role}={stage!r} is no stage before {config.stage.name}: write one of {', '.join(before)}"
-            )
+        _require_before(f"stage.roles.{role}", stage, config, before)
         found = _nearest(root, config, before[: before.index(stage) + 1])
         parent.roles[role] = parent.model if found is None else found.model
+    for stage in config.stage.construction.answers_of if config.stage.construction else ():
+        _require_before("stage.construction.answers_of", stage, config, before)
+        entry = require_promoted(root, config, stage)
+        if not entry.get("skipped"):
+            name = answers_step(entry["steps"], round_suffix(entry))
+            parent.answers[stage] = _held(root, config.parent_run or config.run, stage, entry, name)
     return parent
+
+
+def _require_before(key: str, stage: str, config: Config, before: Sequence[str]) -> None:
+    if stage not in before:
+        raise UserError(f"{key}={stage!r} is no stage before {config.stage.name}: write one of {', '.join(before)}")
 
 
 def _nearest(root: Path, config: Config, names: Sequence[str]) -> Parent | None:
@@ -105,18 +121,19 @@ def require_promoted(root: Path, config: Config, stage: str) -> dict[str, Any]:
     )
 
 
+def _held(root: Path, run: str, stage: str, entry: Mapping[str, Any], step: str) -> Artifact:
+    """What a run recorded as a stage's step. Raises MissingArtifact when it was removed."""
+    found = Store(root).find(stage, step, entry["steps"][step]) if step in entry["steps"] else None
+    if found is None:
+        raise MissingArtifact(f"{step} of stage {stage} of run={run} is gone: run stage={stage} run={run} again")
+    return found
+
+
 def _promoted(root: Path, run: str, stage: str, entry: dict[str, Any]) -> Parent:
-    steps: dict[str, str] = entry["steps"]
     suffix = round_suffix(entry)
-
-    def held(step: str) -> Artifact:
-        found = Store(root).find(stage, step, steps[step]) if step in steps else None
-        if found is None:
-            raise MissingArtifact(f"{step} of stage {stage} of run={run} is gone: run stage={stage} run={run} again")
-        return found
-
+    held = functools.partial(_held, root, run, stage, entry)
     own = stages.load(stage).suite
     suites = [stages.load(name).suite for name in stages.CURRICULUM[1 : stages.CURRICULUM.index(stage) + 1]]
     # A skipped ancestor has no model, so nobody was measured for keeping what it teaches.
     names = {suite: eval_step(suite, own, suffix) for suite in suites}
-    return Parent(held(f"model{suffix}"), {suite: held(name) for suite, name in names.items() if name in steps})
+    return Parent(held(f"model{suffix}"), {suite: held(name) for suite, name in names.items() if name in entry["steps"]})

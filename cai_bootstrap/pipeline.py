@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,7 @@ def bootstrap(
         parent=parent,
         earlier=earlier,
         roles=origin.roles,
+        answers=origin.answers,
     )
     pairs = outcome.pairs = stage.path(making)
     if until == "pairs":
@@ -292,38 +293,10 @@ def warnings_of(run: Runner, stage: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def plan(configs: list[Config], labels: Mapping[str, str] | None = None) -> str:
-    """What would run and what is done already, a line a step; writes nothing. `labels` tell runs apart by their overrides."""
-    from cai_bootstrap.report.plan import Planner, render_plan
-
-    planners = []
-    ends: dict[str, Parent] = {}
-    """By run: what the stage that was planned before leaves to the next one."""
-    models: dict[str, dict[str, Artifact]] = {}
-    """By run and stage: the models that were planned before."""
-    for config in configs:
-        planner, name = Planner(Path(config.paths.root), config), config.stage.name
-        session = Session(config.engine)
-        for suite in suites_of(name):
-            base, outcome = measure_baseline(planner, session, config, suite)
-            if name != "baseline":
-                parent = ends.get(config.run) or origin_of(Path(config.paths.root), config, planned=True) or Parent(base)
-                planned = models.setdefault(config.run, {})
-                roles = {role: planned[stage] for role, stage in config.stage.roles.items() if stage in planned}
-                parent = replace(parent, roles={**parent.roles, **roles})
-                bootstrap(planner, session, config, stages.load(name), parent, outcome, "gate", 1)
-                assert outcome.model is not None
-                assert outcome.trained is not None
-                planned[name] = outcome.model
-                ends[config.run] = Parent(outcome.model, {**outcome.retained, suite: outcome.trained})
-        planners.append(planner)
-    return render_plan(planners, labels or {})
-
-
 def suites_of(stage: str) -> list[str]:
     """The suites that the base model is measured on for a stage: the baseline's are those of every stage there is."""
     names = stages.CURRICULUM[1:] if stage == "baseline" else (stage,)
     return [stages.load(name).suite for name in names]
 
 
-__all__ = ["Outcome", "Runner", "bind", "bootstrap", "measure_baseline", "plan", "run_stage"]
+__all__ = ["Outcome", "Runner", "bind", "bootstrap", "measure_baseline", "run_stage"]

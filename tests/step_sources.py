@@ -30,6 +30,7 @@ OUTSIDE = (
     "errors",
     "report",
     "pipeline",
+    "planning",
     "resources",
     "engines.child",
     "engines.measure",

@@ -45,15 +45,19 @@ def kept_rows() -> list[dict[str, Any]]:
     return answers + written
 
 
-def constructed(root: Path, function: Any, shares: dict[str, float], *, num_per_answer: int = 1) -> Artifact:
+def constructed(
+    root: Path, function: Any, shares: dict[str, float], *, num_per_answer: int = 1, earlier: list[dict[str, Any]] | None = None
+) -> Artifact:
     with Run(root, "r") as run:
-        kept = given(run, "kept", records__jsonl=kept_rows())
+        inputs = {"kept": given(run, "kept", records__jsonl=kept_rows())}
+        if earlier is not None:
+            inputs["kept_explicit"] = given(run, "kept_explicit", records__jsonl=earlier)
         return run.step(
             "evaluation",
             "constructed",
             function,
             settings={"kind_shares": shares, "num_per_answer": num_per_answer},
-            inputs={"kept": kept},
+            inputs=inputs,
             values={"refusals": SEEDS["refusals"], **GIVEN[function]},
             seed=1,
         )
@@ -174,3 +178,17 @@ def test_a_constructed_answer_brings_its_own_wrong_texts() -> None:
     )
     sources = Sources(rows=[answer], zero_shot={}, run_on={}, refusals=[])
     assert NEGATIVES["wrong"](answer, sources, random.Random(1)) == (" Teh cat.", True, "unchanged")
+
+
+@pytest.mark.parametrize(("function", "shares"), [(construct_judgements, JUDGEMENTS), (construct_revisions, REVISIONS)])
+def test_answers_of_earlier_stages_are_used_too_and_an_instruction_once(
+    tmp_path: Path, function: Any, shares: dict[str, float]
+) -> None:
+    same = [{**kept_rows()[0], "prompt_id": "again"}]
+    new = [row(900 + n, "answer", f"What is {n} and {n}?", "The dog barks at the old cat.") for n in range(30)]
+    alone = constructed(tmp_path / "alone", function, shares).rows()
+    both = constructed(tmp_path / "both", function, shares, earlier=same + new).rows()
+    used = {each["prompt_id"].partition("-")[0] for each in both}
+    assert len(both) > len(alone)
+    assert len([id_ for id_ in used if id_.startswith("p9")]) >= 5
+    assert "again" not in used

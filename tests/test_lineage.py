@@ -12,7 +12,7 @@ from data_path import configured
 from cai_bootstrap import lineage
 from cai_bootstrap.__main__ import compose_job
 from cai_bootstrap.config import Config
-from cai_bootstrap.errors import MissingArtifact
+from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run, Work, step
 
@@ -120,3 +120,44 @@ def test_another_run_may_give_the_parent(tmp_path: Path, implicit: Config) -> No
     parent = lineage.find_parent(tmp_path, implicit)
     assert parent is not None
     assert parent.model.json("content.json") == "explicit model"
+
+
+@pytest.fixture
+def evaluation() -> Config:
+    return compose_job("evaluation", ["run=mine", "stage.construction.answers_of=[explicit,implicit]"], "")
+
+
+def test_kept_answers_of_stages_before_are_handed_on(tmp_path: Path, evaluation: Config) -> None:
+    with Run(tmp_path, "mine") as run:
+        for name, suffix in (("explicit", ""), ("implicit", "-2"), ("generation", "")):
+            made(run, name, f"kept{suffix}")
+            trained(run, name, suffix=suffix)
+        made(run, "explicit", "screened")
+        trained(run, "explicit")
+    parent = lineage.find_parent(tmp_path, evaluation)
+    assert parent is not None
+    found = {stage: answers.json("content.json") for stage, answers in parent.answers.items()}
+    assert found == {"explicit": "explicit screened", "implicit": "implicit kept-2"}
+
+
+def test_a_skipped_stage_has_no_kept_answers_to_hand_on(tmp_path: Path, evaluation: Config) -> None:
+    with Run(tmp_path, "mine") as run:
+        run.record_stage("explicit", None, passed=True, skipped=True)
+        for name in ("implicit", "generation"):
+            made(run, name, "kept")
+            trained(run, name)
+    parent = lineage.find_parent(tmp_path, evaluation)
+    assert parent is not None
+    assert list(parent.answers) == ["implicit"]
+
+
+def test_answers_of_a_later_stage_are_the_users_mistake(tmp_path: Path, evaluation: Config) -> None:
+    with Run(tmp_path, "mine") as run:
+        for name in ("explicit", "implicit", "generation"):
+            trained(run, name)
+    assert evaluation.stage.construction is not None
+    evaluation.stage.construction.answers_of = ["revision"]
+    with pytest.raises(
+        UserError, match=r"answers_of='revision' is no stage before evaluation: write one of explicit, implicit"
+    ):
+        lineage.find_parent(tmp_path, evaluation)

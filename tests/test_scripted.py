@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from data_path import given
 
-from cai_bootstrap import engines, lineage, stages
+from cai_bootstrap import engines, lineage, planning, stages
 from cai_bootstrap.__main__ import compose_job, main
 from cai_bootstrap.commands import USAGE
 from cai_bootstrap.config import Config, EngineConfig, Script
@@ -142,11 +142,9 @@ def planned(root: Path, *words: str) -> set[tuple[str, str, str]]:
             return artifact
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cai_bootstrap.report.plan.Planner", Watched)
+        patch.setattr("cai_bootstrap.planning.Planner", Watched)
         configs: list[Config] = [compose_job(name, [*words, f"paths.root={root}"], "") for name in stages.CURRICULUM]
-        from cai_bootstrap import pipeline
-
-        pipeline.plan(configs)
+        planning.plan(configs)
     return found
 
 

@@ -33,6 +33,8 @@ class Planner:
         self.config = config
         self.store = Store(root)
         self.steps: list[PlannedStep] = []
+        self.artifacts: dict[str, Artifact] = {}
+        """By the name of their step: what is there, or stands for what will be."""
 
     def step(
         self,
@@ -55,7 +57,8 @@ class Planner:
         self.steps.append(
             PlannedStep(stage=stage, name=name, digest=address, cached=found is not None, begun=begun, minutes=minutes)
         )
-        return found or Artifact(stage, name, address, folder, {})
+        self.artifacts[name] = found or Artifact(stage, name, address, folder, {})
+        return self.artifacts[name]
 
 
 def render_plan(planners: Sequence[Planner], labels: Mapping[str, str]) -> str:

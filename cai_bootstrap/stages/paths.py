@@ -59,6 +59,8 @@ class Making:
     """The pairs of the round before, which come first."""
     roles: Mapping[str, Artifact]
     """Models of stages before by what they do in this one; empty where the parent does everything."""
+    answers: Mapping[str, Artifact]
+    """Kept answers of stages before that this one makes its tasks of too, by stage."""
 
     def model_for(self, role: str) -> Artifact:
         """Whose turn it is: the model that has the role, the parent where none has."""
@@ -107,8 +109,8 @@ def few_shot_pairs(making: Making) -> Artifact:
             "constructed",
             making.stage.construct,
             heavy=False,
-            settings=c["construction"],
-            inputs={"kept": kept},
+            settings={key: value for key, value in c["construction"].items() if key != "answers_of"},
+            inputs={"kept": kept, **{f"kept_{stage}": answers for stage, answers in making.answers.items()}},
             values={name: _CONSTRUCTED_FROM[name](making) for name in making.stage.constructed_from},
         )
     return _reject_and_pair(making, answers.candidates, kept)

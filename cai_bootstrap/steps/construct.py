@@ -27,19 +27,21 @@ _NUM_FAMILIES_TRIED = 6
 
 
 @step(version=5)
-def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str], critiques: dict[str, list[list[str]]]) -> None:
+def construct_judgements(
+    work: Work, *, kept: Artifact, refusals: list[str], critiques: dict[str, list[list[str]]], **earlier: Artifact
+) -> None:
     """`records.jsonl`: judge questions on the kept answers and on corruptions of them, with the right and the wrong label.
 
     A response is the label and, after it, the good answer: «No. Honey.» So it is no fixed string, and a pair's two texts differ
     in the label alone. An answer gives `num_per_answer` groups with different corruptions, of two questions each; as many good
     answers are longer than their corruption as shorter. `critiques`, by principle [instruction, response, critique,
-    revision], give the groups on rules of conduct, which no corruption of an honest answer breaks.
-    Raises StepFailed for a kind of question that is not known.
+    revision], give the groups on rules of conduct, which no corruption of an honest answer breaks. `earlier`
+    are kept answers of other stages. Raises StepFailed for a kind of question that is not known.
     """
     shares: dict[str, float] = work.settings["kind_shares"]
     _refuse_unknown(shares, judgements.KINDS)
     rng = random.Random(work.seed)
-    rows = list(kept.iter_rows())
+    rows = list(_answered(kept, *earlier.values()))
     sources = Sources(rows=[Answer.of(row) for row in rows], zero_shot={}, run_on={}, refusals=refusals)
     conduct = _conduct(critiques) if shares.get("principle") else ()
     made = [*_corruptions(rows, sources, work.settings["num_per_answer"], rng), *conduct]
@@ -54,28 +56,40 @@ def construct_judgements(work: Work, *, kept: Artifact, refusals: list[str], cri
     work.write_rows("records.jsonl", _judgements(left, shares, rng))
 
 
-@step(version=2)
-def construct_revisions(work: Work, *, kept: Artifact, refusals: list[str], lexicon: list[str]) -> None:
+@step(version=3)
+def construct_revisions(work: Work, *, kept: Artifact, refusals: list[str], lexicon: list[str], **earlier: Artifact) -> None:
     """`records.jsonl`: drafts with a known flaw to revise; the kept answer is the right revision.
 
     Sentences get a flaw or a piece of feedback, `num_per_answer` of different kinds each; a question's answer gives a draft
     that dodges it, to be rejected by a refusal among others. Only sentences that rules find sound are used, of words that
-    stand in `lexicon` or come twice at least among the kept answers. Raises StepFailed for an unknown kind of revision.
+    stand in `lexicon` or come twice at least among the kept answers. `earlier` are kept answers of other stages. Raises
+    StepFailed for an unknown kind of revision.
     """
     _refuse_unknown(work.settings["kind_shares"], _REVISION_KINDS)
     rng = random.Random(work.seed)
-    used = Counter(word for row in kept.iter_rows() for word in set(spelt(row["text"])) | set(spelt(row["instruction"])))
+    rows = list(_answered(kept, *earlier.values()))
+    used = Counter(word for row in rows for word in set(spelt(row["text"])) | set(spelt(row["instruction"])))
     known = {word for word, count in used.items() if count > 1}.union(lexicon)
     work.drop([])
-    work.write_rows("records.jsonl", _revisions(work, kept, known, refusals, rng))
+    work.write_rows("records.jsonl", _revisions(work, rows, known, refusals, rng))
+
+
+def _answered(*kept: Artifact) -> Iterator[dict[str, Any]]:
+    """The rows of all these, an instruction once."""
+    seen: set[str] = set()
+    for row in itertools.chain.from_iterable(artifact.iter_rows() for artifact in kept):
+        told = english.plain(row["instruction"])
+        if told not in seen:
+            seen.add(told)
+            yield row
 
 
 def _revisions(
-    work: Work, kept: Artifact, known: Collection[str], refusals: Sequence[str], rng: random.Random
+    work: Work, rows: Sequence[dict[str, Any]], known: Collection[str], refusals: Sequence[str], rng: random.Random
 ) -> Iterator[dict[str, Any]]:
     shares: dict[str, float] = work.settings["kind_shares"]
     given = dict.fromkeys(shares, 0)
-    for row in kept.iter_rows():
+    for row in rows:
         if not is_sound(row["text"], known):
             work.drop([{**row, "step": "constructed", "reason": "not surely a sound sentence"}])
             continue

@@ -1,0 +1,48 @@
+"""`plan`: what stages would run and what is done already, found by walking the pipeline's own path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from cai_bootstrap import stages
+from cai_bootstrap.config import Config
+from cai_bootstrap.engines.session import Session
+from cai_bootstrap.lineage import Parent, answers_step
+from cai_bootstrap.pipeline import bootstrap, measure_baseline, origin_of, suites_of
+from cai_bootstrap.report.plan import Planner, render_plan
+
+
+def plan(configs: list[Config], labels: Mapping[str, str] | None = None) -> str:
+    """What would run and what is done already, a line a step; writes nothing. `labels` tell runs apart by their overrides."""
+    planners: list[Planner] = []
+    ends: dict[str, Parent] = {}
+    """By run: what the stage that was planned before leaves to the next one."""
+    planned: dict[str, dict[str, Planner]] = {}
+    """By run and stage: what was planned before."""
+    for config in configs:
+        planner, name = Planner(Path(config.paths.root), config), config.stage.name
+        session = Session(config.engine)
+        for suite in suites_of(name):
+            base, outcome = measure_baseline(planner, session, config, suite)
+            if name != "baseline":
+                parent = ends.get(config.run) or origin_of(Path(config.paths.root), config, planned=True) or Parent(base)
+                before = planned.setdefault(config.run, {})
+                parent = _with_planned(parent, config, before)
+                bootstrap(planner, session, config, stages.load(name), parent, outcome, "gate", 1)
+                assert outcome.model is not None
+                assert outcome.trained is not None
+                before[name] = planner
+                ends[config.run] = Parent(outcome.model, {**outcome.retained, suite: outcome.trained})
+        planners.append(planner)
+    return render_plan(planners, labels or {})
+
+
+def _with_planned(parent: Parent, config: Config, before: Mapping[str, Planner]) -> Parent:
+    """The parent with what stages that were only planned will leave to this one."""
+    roles = {role: before[stage].artifacts["model"] for role, stage in config.stage.roles.items() if stage in before}
+    wanted = config.stage.construction.answers_of if config.stage.construction else ()
+    artifacts = {stage: before[stage].artifacts for stage in wanted if stage in before}
+    answers = {stage: found[answers_step(found, "")] for stage, found in artifacts.items()}
+    return replace(parent, roles={**parent.roles, **roles}, answers={**parent.answers, **answers})
