@@ -38,6 +38,8 @@ _YIELD_WINDOW = 4
 
 _MAX_FORM_SHARE = 1.5
 """Of a form's even share of its kind: a hard form may fall behind, an easy one may not take over."""
+_SHARDS_TO_MAX_FORM_SHARE = 8
+"""At first no form may have more than its even share: an easy one would have filled the kind before a hard one comes."""
 
 _MIN_SHARED = 3
 """Words that show a form: «Write a question»."""
@@ -97,6 +99,8 @@ class _Pool:
     kept: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     openings: Counter[str] = field(default_factory=Counter)
     topics: Counter[str] = field(default_factory=Counter)
+    shard: int = 0
+    """The number of the shard that is being made."""
     fresh: list[dict[str, Any]] = field(default_factory=list)
     """The rows of the shard that was made just now, whose instructions were kept on the way."""
 
@@ -114,7 +118,8 @@ class _Pool:
 
     def missing_of(self, kind: str, form: str) -> int:
         """How many of a form may still be kept."""
-        most = math.ceil(_MAX_FORM_SHARE * self.wanted(kind) / len(self.seeds[kind]))
+        share = 1 + (_MAX_FORM_SHARE - 1) * min(1.0, self.shard / _SHARDS_TO_MAX_FORM_SHARE)
+        most = math.ceil(share * self.wanted(kind) / len(self.seeds[kind]))
         return max(0, most - len(self.kept.get(kind, {}).get(form, [])))
 
     def form_of(self, kind: str, text: str, asked: str) -> str:
@@ -227,7 +232,7 @@ def parse_list(text: str, first_number: int) -> list[str]:
     return entries
 
 
-@step(version=6)
+@step(version=7)
 def make_instructions(
     work: Work,
     *,
@@ -259,8 +264,8 @@ def make_instructions(
     with work.progress.task("instructions", config.num_instructions) as task:
         index = 0
         while not pool.complete():
-            pool.fresh = []
-            work.shard(index, lambda seed, n=index: _one_shard(seed, engine.generate, config, pool, n))  # type: ignore[misc]
+            pool.shard, pool.fresh = index, []
+            work.shard(index, lambda seed: _one_shard(seed, engine.generate, config, pool))
             made = pool.fresh or list(work.rows_of([index]))
             for row in made if not pool.fresh else ():  # committed by an earlier process
                 if not row["reason"]:
@@ -302,7 +307,7 @@ def _as_prompts(work: Work, num_shards: int, kinds: Sequence[str]) -> Iterator[d
                 ).to_row()
 
 
-def _one_shard(seed: int, generate: Any, config: InstructionsConfig, pool: _Pool, shard: int) -> list[dict[str, Any]]:
+def _one_shard(seed: int, generate: Any, config: InstructionsConfig, pool: _Pool) -> list[dict[str, Any]]:
     """The shard's rows, kept or dropped; `pool` has taken in what is kept."""
     rng = random.Random(seed)
     forms = [(kind, form) for kind in config.kind_shares for form in pool.seeds[kind]]
@@ -329,7 +334,7 @@ def _one_shard(seed: int, generate: Any, config: InstructionsConfig, pool: _Pool
                     "instruction": text,
                     "reason": pool.take(kind, form, text),
                     "step": "instructions",
-                    "shard": shard,
+                    "shard": pool.shard,
                     "seed": request.seed,
                 }
             )
