@@ -79,6 +79,8 @@ class PreferencePair(Record):
     """The chosen candidate's score by the selection method in use."""
     selection: str
     principle: str | None
+    group: str = ""
+    """Pairs of one group are trained in one optimizer step: they differ in what decides, and their rest cancels out."""
     provenance: dict[str, Any] = field(default_factory=dict)
 
 

@@ -196,10 +196,9 @@ def test_pairs_are_the_same_bytes_twice_and_read_in_one_line(tmp_path: Path, mon
 
     frame = pd.read_parquet(path)
     data = datasets.load_dataset("parquet", data_files=str(path), cache_dir=str(tmp_path / "cache"))["train"]
-    wanted = (
-        "id kind instruction prompt chosen rejected chosen_eos rejected_eos rejected_kind score selection principle provenance"
-    )
-    assert list(frame.columns) == data.column_names == wanted.split()
+    told = "id kind instruction prompt chosen rejected chosen_eos rejected_eos"
+    known = "rejected_kind score selection principle group provenance"
+    assert list(frame.columns) == data.column_names == f"{told} {known}".split()
     assert len(frame) == data.num_rows == 200
     assert frame.chosen_eos.dtype == bool
     source = json.loads(frame.provenance[0])

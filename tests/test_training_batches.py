@@ -22,24 +22,37 @@ from cai_bootstrap.training.trainer import Training
 @pytest.mark.parametrize(("num_pairs", "num_epochs"), [(11, 2.0), (8, 1.0), (3, 0.5), (100, 1.5), (1, 1.0)])
 def test_order_covers_every_pair_equally(num_pairs: int, num_epochs: float) -> None:
     lengths = [10 + i * 7 % 31 for i in range(num_pairs)]
+    alone = [""] * num_pairs
     settings: dict[str, Any] = {"num_epochs": num_epochs, "batch_size": 4, "micro_batch_size": 2}
-    batches = order.micro_batches(lengths, seed=1, **settings)
+    batches = order.micro_batches(lengths, alone, seed=1, **settings)
     counts = torch.bincount(torch.tensor([i for batch in batches for i in batch]), minlength=num_pairs)
     assert int(counts.max() - counts.min()) <= 1
     assert int(counts.sum()) == max(1, round(num_pairs * num_epochs))
     assert -(-len(batches) // 2) == order.num_steps(num_pairs, num_epochs, 4)
     assert all(len(batch) == 2 for batch in batches[:-2])  # only the last step may be short
-    assert batches == order.micro_batches(lengths, seed=1, **settings)
+    assert batches == order.micro_batches(lengths, alone, seed=1, **settings)
     if num_pairs > 8:
-        assert batches != order.micro_batches(lengths, seed=2, **settings)
+        assert batches != order.micro_batches(lengths, alone, seed=2, **settings)
 
 
 def test_order_pads_less_than_chance() -> None:
     lengths = [10 + i * 37 % 101 for i in range(200)]
-    batches = order.micro_batches(lengths, num_epochs=1, batch_size=8, micro_batch_size=4, seed=1)
+    batches = order.micro_batches(lengths, [""] * 200, num_epochs=1, batch_size=8, micro_batch_size=4, seed=1)
     padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
     chance = sum(len(range(i, i + 4)) * max(lengths[i : i + 4]) for i in range(0, 200, 4))
     assert padded - sum(lengths) < 0.4 * (chance - sum(lengths))
+
+
+def test_pairs_of_a_group_meet_in_one_step() -> None:
+    groups = [f"g{i // 2}" if i < 160 else "" for i in range(200)]
+    lengths = [10 + i * 37 % 101 for i in range(200)]
+    batches = order.micro_batches(lengths, groups, num_epochs=2, batch_size=8, micro_batch_size=4, seed=1)
+    steps = [batches[i] + batches[i + 1] for i in range(0, len(batches), 2)]
+    assert sorted(i for step in steps for i in step) == sorted([*range(200)] * 2)
+    together = sum(step.count(i) for step in steps for i in range(0, 160, 2) if i in step and i + 1 in step)
+    assert together >= 0.8 * 160  # of 80 groups in two epochs; a single pair before a group may shift it over the end of a step
+    orders = [[i for step in steps[:25] for i in step], [i for step in steps[25:] for i in step]]
+    assert orders[0] != orders[1]
 
 
 def test_text_that_looks_like_a_special_token_stays_text(tiny_model: Path) -> None:

@@ -26,7 +26,7 @@ _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
 
 
-@step(version=5)
+@step(version=6)
 def construct_judgements(
     work: Work, *, kept: Artifact, refusals: list[str], critiques: dict[str, list[list[str]]], **earlier: Artifact
 ) -> None:
@@ -36,7 +36,7 @@ def construct_judgements(
     in the label alone. An answer gives `num_per_answer` groups with different corruptions, of two questions each; as many good
     answers are longer than their corruption as shorter. `critiques`, by principle [instruction, response, critique,
     revision], give the groups on rules of conduct, which no corruption of an honest answer breaks. `earlier`
-    are kept answers of other stages. Raises StepFailed for a kind of question that is not known.
+    are kept answers of other stages. A group is trained at once. Raises StepFailed for a kind of question that is not known.
     """
     shares: dict[str, float] = work.settings["kind_shares"]
     _refuse_unknown(shares, judgements.KINDS)
@@ -189,6 +189,7 @@ def _judgements(
             yield {
                 **row,
                 "prompt_id": f"{made.group}-{number}",
+                "group": made.group,
                 "kind": kind,
                 "instruction": made.instruction,
                 "text": f"{made.right} {case.good}",

@@ -37,12 +37,13 @@ _SCHEMA = pa.schema(
         ("score", pa.float64()),
         ("selection", pa.string()),
         ("principle", pa.string()),
+        ("group", pa.string()),
         ("provenance", pa.string()),
     ]
 )
 
 
-@step(version=7)
+@step(version=8)
 def make_pairs(
     work: Work, *, model: Artifact, candidates: Artifact, kept: Artifact, rejected: Artifact, **earlier: Artifact
 ) -> None:
@@ -181,6 +182,7 @@ def _new_pairs(
             score=answer.score,
             selection=row["selection"],
             principle=row["principle"],
+            group=row.get("group", ""),
             provenance={
                 **constant,
                 "prompt_id": answer.prompt_id,

@@ -18,7 +18,7 @@ from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
 _CHECKPOINTS = "checkpoints"
-_COLUMNS = ("id", "prompt", "chosen", "rejected", "chosen_eos", "rejected_eos")
+_COLUMNS = ("id", "prompt", "chosen", "rejected", "chosen_eos", "rejected_eos", "group")
 
 
 @step(version=2)

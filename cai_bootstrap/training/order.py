@@ -16,31 +16,42 @@ def num_steps(num_pairs: int, num_epochs: float, batch_size: int) -> int:
 
 
 def micro_batches(
-    lengths: Sequence[int], *, num_epochs: float, batch_size: int, micro_batch_size: int, seed: int
+    lengths: Sequence[int], groups: Sequence[str], *, num_epochs: float, batch_size: int, micro_batch_size: int, seed: int
 ) -> list[list[int]]:
     """Indices of the pairs of each forward pass, all epochs in one list.
 
     Each epoch is a new permutation. `batch_size // micro_batch_size` entries make an optimizer step; only the last
-    step may have fewer pairs. `lengths` are in tokens.
+    step may have fewer pairs. `lengths` are in tokens. Pairs of one group, which is not empty, stay side by side, so that they
+    meet in one step unless its end falls between them.
     """
     rng = random.Random(seed)
     total = _num_samples(len(lengths), num_epochs)
+    members = _members(groups)
+    longest = {i: max(lengths[j] for j in together) for together in members for i in together}
     sequence: list[int] = []
     while len(sequence) < total:
-        epoch = list(range(len(lengths)))
+        epoch = list(members)
         rng.shuffle(epoch)
-        sequence += epoch
+        sequence += [i for together in epoch for i in together]
     window = batch_size * _BATCHES_PER_WINDOW
     batches: list[list[int]] = []
     for start in range(0, total, window):
         part = sequence[start : min(start + window, total)]
         num_left_over = len(part) % batch_size
         rest = part[len(part) - num_left_over :]
-        part = sorted(part[: len(part) - num_left_over], key=lambda i: lengths[i])  # stable: ties keep their shuffle
+        part = sorted(part[: len(part) - num_left_over], key=longest.__getitem__)  # stable: ties keep their shuffle
         cut = [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
         rng.shuffle(cut)
-        batches += [*cut, sorted(rest, key=lambda i: lengths[i])] if rest else cut
+        batches += [*cut, sorted(rest, key=longest.__getitem__)] if rest else cut
     return [batch[i : i + micro_batch_size] for batch in batches for i in range(0, len(batch), micro_batch_size)]
+
+
+def _members(groups: Sequence[str]) -> list[list[int]]:
+    """The indices that belong together, in the order in which they come first."""
+    found: dict[str | int, list[int]] = {}
+    for index, group in enumerate(groups):
+        found.setdefault(group or index, []).append(index)
+    return list(found.values())
 
 
 def _num_samples(num_pairs: int, num_epochs: float) -> int:

@@ -59,7 +59,10 @@ class Training:
         device: str,
         dtype: str,
     ) -> None:
-        """`config` is a TrainConfig as dict. Raises UserError for pairs or settings that cannot be trained."""
+        """`config` is a TrainConfig as dict; rows of one `group`, where they have any, are trained in one step.
+
+        Raises UserError for pairs or settings that cannot be trained.
+        """
         if threads:
             torch.set_num_threads(threads)
         transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -94,6 +97,7 @@ class Training:
         self.trainer.remove_callback(PrinterCallback)
         self.trainer.micro_batches = order.micro_batches(
             lengths,
+            [row.get("group", "") for row in rows],
             num_epochs=config["num_epochs"],
             batch_size=config["batch_size"],
             micro_batch_size=config["micro_batch_size"],
