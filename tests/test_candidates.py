@@ -91,5 +91,6 @@ def test_where_a_model_hardly_refuses_the_seeds_refusals_are_rejected_too(tmp_pa
 
 def test_a_kind_without_examples_comes_after_the_mixed_ones() -> None:
     assert shots_of("opener", SEEDS["shots"], SEEDS["examples"]) == SEEDS["shots"]
-    forwards, backwards = shots_of("answer", SEEDS["shots"], SEEDS["examples"]).values()
-    assert forwards == backwards[::-1] == SEEDS["examples"]["answer"]
+    forwards, backwards = shots_of("generate", SEEDS["shots"], SEEDS["examples"]).values()
+    assert forwards == backwards[::-1] == SEEDS["examples"]["generate"]
+    assert shots_of("answer", SEEDS["shots"], SEEDS["examples"]) == SEEDS["examples"]["answer"]

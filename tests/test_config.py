@@ -76,7 +76,7 @@ def test_every_available_stage_has_its_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "numbers"), [("small", (100, 60, 0.5)), ("demo", (480, 250, 0.7)), ("full", (1000, 500, 0.95))]
+    ("preset", "numbers"), [("small", (100, 60, 0.5)), ("demo", (540, 250, 0.7)), ("full", (1000, 500, 0.95))]
 )
 @pytest.mark.parametrize("stage", ["baseline", "explicit"])
 def test_presets_reach_the_keys_that_use_them(stage: str, preset: str, numbers: tuple[int, int, float]) -> None:

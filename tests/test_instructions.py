@@ -48,6 +48,9 @@ def test_a_list_is_read_as_far_as_its_numbers_go() -> None:
         ("answer", "What is a window made of?"),
         ("answer", "Answer this: Where do you buy bread?"),
         ("answer", "Name the planet that is nearest to the sun."),
+        ("answer", "Is a rose a flower or an animal?"),
+        ("question", "Is lead light or heavy?"),
+        ("answer", "Which is heavier, a bus or a bicycle?"),
         ("complete", "Complete: Bread and"),
         ("complete", "Finish the sentence: To open the door, I need a"),
         ("complete", "Complete: Five, six, seven,"),
@@ -77,6 +80,10 @@ def test_a_good_instruction_is_taken(kind: str, text: str) -> None:
         ("answer", "What is the colour of coal", "not a question"),
         ("answer", "What is red? What is blue?", "not a question"),
         ("answer", "What is your name called?", "personal or unclear reference"),
+        ("answer", "Is a guitar or a piano?", "asks about no property"),
+        ("question", "Which is a dog or a chicken?", "asks about no property"),
+        ("answer", "Is it a cat or a dog?", "asks about no property"),
+        ("answer", "Which is the best summer holiday?", "a matter of taste"),
         ("complete", "Complete: Bread", "nothing to complete"),
         ("complete", "Complete: Bread and butter.", "nothing to complete"),
         ("complete", "Complete: It is", "open to any ending"),
@@ -119,7 +126,7 @@ def test_instructions_are_new_unique_and_spread(tmp_path: Path) -> None:
     with Run(tmp_path, "r") as run:
         made = instruct(run, ScriptedEngine(spoil=spoil), max_share_per_topic=0.05)
     prompts = [Prompt.from_row(row) for row in made.rows()]
-    assert Counter(prompt.kind for prompt in prompts) == {"answer": 12, "complete": 12, "generate": 12, "respond": 4}
+    assert Counter(prompt.kind for prompt in prompts) == {"answer": 14, "complete": 12, "generate": 10, "respond": 4}
     assert len({prompt.id for prompt in prompts}) == len(prompts) == 40
     known = DuplicateIndex(INSTRUCTIONS.near_duplicate_similarity)
     known.add([*HELDOUT, *(text for forms in ONE_FORM.values() for text in forms["any"])])

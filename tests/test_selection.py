@@ -38,9 +38,16 @@ def test_answers_agree_when_they_say_the_same() -> None:
     asked = "What do bees make?"
     assert answer_key("Honey.", asked) == answer_key("It is the honey", asked) == {"honey"}
     said = ["Honey.", "It is honey.", "Wax.", "honey"]
-    assert agreement("Honey.", said, asked) == 0.75
-    assert agreement("Wax.", said, asked) == 0.25
-    assert agreement("It is bees", ["It is bees"] * 4, asked) == 0.0
+    assert agreement("Honey.", [said], asked) == 0.75
+    assert agreement("Wax.", [said], asked) == 0.25
+    assert agreement("It is bees", [["It is bees"] * 4], asked) == 0.0
+
+
+def test_an_answer_must_be_said_after_every_set_of_worked_examples() -> None:
+    asked = "What do bees make?"
+    assert agreement("Honey.", [["Honey.", "Wax."], ["Bees make honey.", "Bees make wings."]], asked) == 0.5
+    assert agreement("Honey.", [["Honey.", "Honey."], ["Bees make wax.", "Bees make wings."]], asked) == 0.0
+    assert agreement("Honey.", [["Honey.", "Honey."], ["Honey.", "Wax."]], asked, ["Wax.", "Wax."]) == 0.5
 
 
 def test_relevance_is_the_gain_over_no_instruction() -> None:
@@ -143,7 +150,7 @@ def test_calibration_refuses_a_useless_method(tmp_path: Path, method: str) -> No
         ("answer", "What do bees make?", "Honey. They also make wax.", "more than one sentence"),
         ("complete", "Complete: Bread and", "butter", ""),
         ("complete", "Complete: Bread and", "butter. It is good.", "more than one sentence"),
-        ("complete", "Finish the saying: Yes we can", "Yes we can.", "says nothing of its own"),
+        ("complete", "Finish the saying: Yes we can", "Yes we can.", "echo"),
         ("answer", "Is a potato a vegetable or an animal?", "A vegetable.", ""),
         ("generate", "Wish a friend a job in one sentence.", "I wish a friend a job.", "says nothing of its own"),
         ("generate", 'Use the word "road" in a sentence.', "He went home at night.", "does not use the word"),

@@ -50,7 +50,7 @@ def seeds_of(stage: Stage, given: str | None = None) -> dict[str, Any]:
 def load_seeds(name: str, given: str | None = None) -> dict[str, Any]:
     """Seeds: `instructions` by kind and form, `shots` by set, `refusals`; the committed ones of that name, or the user's file.
 
-    `examples`, worked examples by kind, may be missing: then `shots` serve all kinds.
+    `examples`, worked examples by kind (one list, or lists by style), may be missing: then `shots` serve all kinds.
     Raises UserError for a file that is missing, no YAML, or without one of these parts.
     """
     path = resource(f"data/seeds/{name}.yaml") if given is None else Path(given)

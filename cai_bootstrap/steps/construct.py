@@ -26,7 +26,7 @@ _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
 
 
-@step(version=6)
+@step(version=7)
 def construct_judgements(
     work: Work, *, kept: Artifact, refusals: list[str], critiques: dict[str, list[list[str]]], **earlier: Artifact
 ) -> None:

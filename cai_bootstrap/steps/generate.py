@@ -21,7 +21,9 @@ from cai_bootstrap.store.run import Work, step
 _REFUSAL_LISTS = 40
 """Lists continued at once: as a rule one round gives enough, and a wide batch costs little more than a narrow one."""
 Shots = dict[str, list[list[str]]]
-"""Worked examples, [instruction, answer], by the name of their set or by the kind of instruction that they are for."""
+"""Worked examples, [instruction, answer], by the name of their set."""
+ByKind = dict[str, list[list[str]] | Shots]
+"""Worked examples by the kind of instruction that they are for: one set, or several by their style."""
 MIN_REFUSALS = 50
 """Different refusals that are asked for, where pairs need any; a fixed phrase would be learnt instead of the habit."""
 _MAX_REFUSAL_SHARDS = 12
@@ -85,9 +87,9 @@ def sample_candidates(
     return results
 
 
-@step(version=3)
+@step(version=4)
 def draft_candidates(
-    work: Work, *, session: Session, model: Artifact, instructions: Artifact, shots: Shots, examples: Shots | None = None
+    work: Work, *, session: Session, model: Artifact, instructions: Artifact, shots: Shots, examples: ByKind | None = None
 ) -> None:
     """Few-shot candidates for every instruction: `records.jsonl` of Completions.
 
@@ -108,13 +110,17 @@ def draft_candidates(
     work.write_rows("records.jsonl", by_shards(work, "candidates", instructions.iter_rows(), total, draft))
 
 
-def shots_of(kind: str, shots: Shots, examples: Shots, own: bool = False) -> Shots:
-    """The sets of worked examples for a kind: its own in two orders, or `shots` where it has none; with `own` an empty one too.
+def shots_of(kind: str, shots: Shots, examples: ByKind, own: bool = False) -> Shots:
+    """The sets of worked examples for a kind: its own by style, or its only one in two orders, or `shots` where it has none;
+    with `own` an empty one too.
 
-    The model leans towards what stands last, so that the two orders disagree where it does not know.
+    The model leans towards what stands last, so that two orders disagree where it does not know; two styles even more.
     """
     of_kind = examples.get(kind)
-    sets = {"forwards": of_kind, "backwards": of_kind[::-1]} if of_kind else shots
+    if not of_kind:
+        sets = shots
+    else:
+        sets = of_kind if isinstance(of_kind, dict) else {"forwards": of_kind, "backwards": of_kind[::-1]}
     return {**sets, "own": []} if own else sets
 
 

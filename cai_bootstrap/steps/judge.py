@@ -34,14 +34,21 @@ def answer_key(text: str, instruction: str) -> frozenset[str]:
     The two things between which a question asks to choose («a fruit or a vegetable») are no echo.
     """
     options = {english.singular(word) for word in (_CHOICE.findall(english.plain(instruction)) or [()])[-1]}
-    said_by_it = content_words(instruction) - options
+    said_by_it = {*english.words(instruction), *content_words(instruction)} - options
     return frozenset(english.words(text)) - said_by_it - {"is", "are", "it", "in", "of", "to", "answer"}
 
 
-def agreement(text: str, others: Sequence[str], instruction: str) -> float:
-    """Share of `others` (the candidate itself among them) that say the same; 0 for an echo."""
+def agreement(text: str, sets: Sequence[Sequence[str]], instruction: str, own: Sequence[str] = ()) -> float:
+    """Share of all answers (the candidate itself among them) that say the same; 0 for an echo, and where none after one of the
+    sets of worked examples does.
+
+    `sets` are the answers after each set, `own` the ones after no example. Sets of another style or order err in other ways.
+    """
     key = answer_key(text, instruction)
-    return sum(answer_key(other, instruction) == key for other in others) / len(others) if key else 0.0
+    same = [[answer_key(other, instruction) == key for other in said] for said in (*sets, own)]
+    if not key or not all(map(any, same[:-1])):
+        return 0.0
+    return sum(map(sum, same)) / sum(map(len, same))
 
 
 def relevance(
@@ -75,7 +82,7 @@ def critic_margins(engine: Engine, items: Sequence[tuple[str, str, str, str]]) -
     return results
 
 
-@step(version=2)
+@step(version=3)
 def calibrate(
     work: Work,
     *,
@@ -167,7 +174,7 @@ def _calibration_rows(
         for (i, text, good, _), a, b, (margin, _, _) in zip(planted, likely, relevant, margins, strict=True):
             said = [candidate.text for candidate in sampled[i]]
             scores = {
-                "agreement": agreement(text, said, items[i][0]),
+                "agreement": agreement(text, [said], items[i][0]),
                 "fewshot_logprob": a,
                 "relevance": b,
                 "critic": margin,
@@ -180,7 +187,7 @@ def _kind(question: str, kinds: list[list[str]]) -> str:
     return next(kind for kind, pattern in kinds if re.match(pattern, question))
 
 
-@step(version=2)
+@step(version=3)
 def judge_candidates(
     work: Work,
     *,
@@ -217,6 +224,14 @@ def answered(instructions: Artifact, candidates: Artifact) -> Iterator[tuple[Pro
         raise StepFailed(f"candidates of {of!r} stand where no such instruction does: one of the two files was reordered")
 
 
+def _by_prompt(group: Sequence[Completion]) -> dict[str, list[str]]:
+    """What an instruction's candidates say, by the prompt that they answer."""
+    found: dict[str, list[str]] = {}
+    for candidate in group:
+        found.setdefault(candidate.rendered_prompt, []).append(candidate.text)
+    return found
+
+
 def _verdicts(
     engine: Engine,
     part: Sequence[tuple[int, tuple[Prompt, list[Completion]]]],
@@ -230,11 +245,12 @@ def _verdicts(
     named: dict[str, str] = {}
     for number, (prompt, group) in part:
         method = methods[prompt.kind]
-        texts = [candidate.text for candidate in group]
+        sets = _by_prompt(group)
+        alone = sets.pop(templates.cued(prompt.instruction), [])
         for candidate in group:
             own = scores[candidate.id] = {"fewshot_logprob": candidate.logprob / max(1, candidate.num_tokens)}
             if method == "agreement":
-                own["agreement"] = agreement(candidate.text, texts, prompt.instruction)
+                own["agreement"] = agreement(candidate.text, list(sets.values()), prompt.instruction, alone)
             elif method == "relevance":
                 relevant.append((prompt, candidate))
             elif method == "critic":

@@ -71,6 +71,10 @@ _NEEDS_CONTEXT = re.compile(
 )
 _PERSONAL = re.compile(r"\b(?:your|you|my|his|her|their|our|favou?rite|he|she|they|we|i|me|us)\b", re.IGNORECASE)
 _IMPERSONAL_YOU = re.compile(r"\b(?:do|can|would|should) you (?:use|wear|put|buy|find|see|need|hear|keep|call)\b")
+_NOUN = r"(?:(?!an?\b|the\b)\w+ ){0,2}(?!an?\b|the\b)\w+"
+_NO_PROPERTY = re.compile(rf"^(?:(?:Which|Who|What) is|Is|Are)(?: it| this)? (?:an? |the )?{_NOUN} or (?:an?|the) {_NOUN}\?$")
+"""«Is a guitar or a piano?»: a small model answers «A guitar is a piano.»"""
+_TASTE = re.compile(r"\b(?:best|worst|nicest|funniest|coolest|prettiest|most (?:beautiful|common|important|popular|fun))\b")
 _LONG_TASK = re.compile(
     r"\b(?:story|poem|essay|song|letter|paragraph|list|summary|speech|report|play|poster|article|dialogue|conversation|"
     r"sentences|questions|words|names|titles|two|three|four|five|ten|draw|collage|recipe|page|book|novel|comic|riddle|rhyme|joke|map)\b",
@@ -192,6 +196,10 @@ def malformed(kind: str, text: str, config: InstructionsConfig) -> str:
             return "not a question"
         if _PERSONAL.search(_IMPERSONAL_YOU.sub("", body.removeprefix("Tell me"))):
             return "personal or unclear reference"
+        if _NO_PROPERTY.match(body):
+            return "asks about no property"
+        if _TASTE.search(body):
+            return "a matter of taste"
     if asked == "complete":
         if len(body.split()) < 2 or re.search(r"[.!?;:]$", body):
             return "nothing to complete"
@@ -232,7 +240,7 @@ def parse_list(text: str, first_number: int) -> list[str]:
     return entries
 
 
-@step(version=7)
+@step(version=8)
 def make_instructions(
     work: Work,
     *,
