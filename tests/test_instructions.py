@@ -173,12 +173,13 @@ def test_no_form_takes_over_its_kind(tmp_path: Path) -> None:
         **ONE_FORM,
         "generate": {"sentence": ["Write a sentence with the word oak."], "question": ["Write a question about oaks."]},
     }
+    even = {"answer": 0.3, "complete": 0.3, "generate": 0.3, "respond": 0.1}
     with Run(tmp_path, "r") as run, pytest.raises(StepFailed, match="new and well formed"):
         run.step(
             "explicit",
             "instructions",
             bind(make_instructions, session=ScriptedSession(Drifting())),
-            settings={**to_dict(INSTRUCTIONS), "engine": "scripted", "dtype": "auto"},
+            settings={**to_dict(dataclasses.replace(INSTRUCTIONS, kind_shares=even)), "engine": "scripted", "dtype": "auto"},
             inputs={"model": some_model(run)},
             values={"seeds": seeds, "heldout": [], "previous": []},
             seed=1,
