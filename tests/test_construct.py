@@ -63,7 +63,7 @@ def constructed(
         )
 
 
-def test_judgements_come_in_balanced_groups_and_differ_in_the_label_alone(tmp_path: Path) -> None:
+def test_judgements_come_in_balanced_groups_and_say_the_same_after_either_label(tmp_path: Path) -> None:
     artifact = constructed(tmp_path, construct_judgements, JUDGEMENTS)
     rows = artifact.rows()
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -77,11 +77,12 @@ def test_judgements_come_in_balanced_groups_and_differ_in_the_label_alone(tmp_pa
         assert first["text"].split()[1:] == second["text"].split()[1:]
     for each in rows:
         ((wrong, reason, eos),) = each["wrong"]
-        assert wrong.split()[0] != each["text"].split()[0]
-        assert wrong.split()[1:] == each["text"].split()[1:]
+        said = [text.partition(" ") for text in (each["text"], wrong)]
+        assert said[0][0] != said[1][0]
+        # What follows the label must not tell which one is right.
+        assert said[0][2] == said[1][2] == quoted(each["instruction"]).question
         assert eos
         assert reason.endswith("the other label")
-        assert quoted(each["instruction"]) is not None
     counts = Counter(each["kind"] for each in rows)
     assert all(abs(counts[kind] / len(rows) - share) < 0.1 for kind, share in JUDGEMENTS.items())
     labels = Counter(each["text"].split()[0] for each in rows)
@@ -92,7 +93,7 @@ def test_judgements_come_in_balanced_groups_and_differ_in_the_label_alone(tmp_pa
 def test_rules_of_conduct_are_judged_on_worked_critiques_that_break_them(tmp_path: Path) -> None:
     rows = constructed(tmp_path, construct_judgements, {"principle": 1.0}).rows()
     worked = [each for each in rows if each["prompt_id"].startswith("worked")]
-    assert Counter(each["text"] for each in worked) == {"Yes. Yes, please do.": 3, "No. Yes, please do.": 3}
+    assert Counter(each["text"] for each in worked) == {"Yes. May I sit here?": 3, "No. May I sit here?": 3}
     for each in worked:
         assert "Be polite and kind." in each["instruction"]
         assert ("you pig" in each["instruction"]) == (each["text"][:3] == "Yes")

@@ -26,17 +26,18 @@ _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
 
 
-@step(version=7)
+@step(version=8)
 def construct_judgements(
     work: Work, *, kept: Artifact, refusals: list[str], critiques: dict[str, list[list[str]]], **earlier: Artifact
 ) -> None:
     """`records.jsonl`: judge questions on the kept answers and on corruptions of them, with the right and the wrong label.
 
-    A response is the label and, after it, the good answer: «No. Honey.» So it is no fixed string, and a pair's two texts differ
-    in the label alone. An answer gives `num_per_answer` groups with different corruptions, of two questions each; as many good
-    answers are longer than their corruption as shorter. `critiques`, by principle [instruction, response, critique,
-    revision], give the groups on rules of conduct, which no corruption of an honest answer breaks. `earlier`
-    are kept answers of other stages. A group is trained at once. Raises StepFailed for a kind of question that is not known.
+    A response is the label and, after it, what was asked: «No. What do bees make?» So it is no fixed string, and what follows
+    the label is a copy that goes with either: the good answer there would tell the right label from the wrong one by itself.
+    An answer gives `num_per_answer` groups with different corruptions, of two questions each, which are trained in one step; as
+    many good answers are longer than their corruption as shorter. `critiques`, by principle [instruction, response, critique,
+    revision], give the groups on rules of conduct, which no corruption of an honest answer breaks. `earlier` are kept answers
+    of other stages. Raises StepFailed for a kind of question that is not known.
     """
     shares: dict[str, float] = work.settings["kind_shares"]
     _refuse_unknown(shares, judgements.KINDS)
@@ -184,6 +185,7 @@ def _judgements(
             continue
         kind = min(fitting, key=lambda kind: given[kind] / shares[kind])  # whichever is furthest behind its share
         group = f"{row['prompt_id']}-{case.corruption}"
+        asked = " ".join(case.question.split())
         for number, made in enumerate(judgements.questions(case, rng, group=group, kinds=[kind])):
             given[kind] += 1
             yield {
@@ -192,6 +194,6 @@ def _judgements(
                 "group": made.group,
                 "kind": kind,
                 "instruction": made.instruction,
-                "text": f"{made.right} {case.good}",
-                "wrong": [[f"{made.wrong} {case.good}", f"{case.corruption}, the other label", True]],
+                "text": f"{made.right} {asked}",
+                "wrong": [[f"{made.wrong} {asked}", f"{case.corruption}, the other label", True]],
             }
