@@ -18,6 +18,7 @@ def rows(count: int = 11) -> list[dict[str, Any]]:
             "rejected": " Water boils on Monday" + f", then on day {i}" * (i % 4),
             "chosen_eos": True,
             "rejected_eos": i % 2 == 0,
+            "group": "",
         }
         for i in range(count)
     ]

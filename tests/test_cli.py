@@ -165,16 +165,16 @@ def test_numbers_and_names_are_the_same_stage(capsys: pytest.CaptureFixture[str]
 
 
 class Runs:
-    """Stands in for the pipeline, whose real stages take minutes: notes what was asked of it, fails where told to."""
+    """Stands in for pipeline and planning, whose real stages take minutes: notes what was asked, fails where told to."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, outcomes: dict[tuple[str, int], int | Exception]) -> None:
         self.asked: list[tuple[str, int, str]] = []
         self.outcomes = outcomes
-        module = types.ModuleType("cai_bootstrap.pipeline")
-        for name in ("run_stage", "plan"):
-            setattr(module, name, getattr(self, name))
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(cai_bootstrap, "pipeline", module, raising=False)
+        for name, function in (("pipeline", "run_stage"), ("planning", "plan")):
+            module = types.ModuleType(f"cai_bootstrap.{name}")
+            setattr(module, function, getattr(self, function))
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+            monkeypatch.setattr(cai_bootstrap, name, module, raising=False)
 
     def run_stage(self, config: Config, until: str = "gate", **_: Any) -> int:
         self.asked.append((config.stage.name, config.seed, config.run))
