@@ -15,7 +15,6 @@ from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import JudgeError, StepFailed
 from cai_bootstrap.evals import english, statistics
 from cai_bootstrap.records import Completion, Prompt, Verdict
-from cai_bootstrap.steps.duplicates import content_words
 from cai_bootstrap.steps.generate import Shots, sample_candidates
 from cai_bootstrap.steps.shards import by_shards, start_engine
 from cai_bootstrap.store.artifacts import Artifact
@@ -34,7 +33,7 @@ def answer_key(text: str, instruction: str) -> frozenset[str]:
     The two things between which a question asks to choose («a fruit or a vegetable») are no echo.
     """
     options = {english.singular(word) for word in (_CHOICE.findall(english.plain(instruction)) or [()])[-1]}
-    said_by_it = {*english.words(instruction), *content_words(instruction)} - options
+    said_by_it = set(english.words(instruction)) - options
     return frozenset(english.words(text)) - said_by_it - {"is", "are", "it", "in", "of", "to", "answer"}
 
 
