@@ -336,6 +336,8 @@ class TrainConfig:
     """Also save every so many optimizer steps; 0 means by time only."""
     lora: LoraConfig
     reference: Reference = Reference.previous
+    drop_shared_end: bool = False
+    """Whether what both responses of a pair end in is left out of training."""
 
     def __post_init__(self) -> None:
         _require(

@@ -83,6 +83,26 @@ def test_a_pair_that_cannot_be_trained_is_named(tiny_model: Path, change: dict[s
     assert message in str(caught.value)
 
 
+def test_what_both_responses_end_in_can_be_left_out(tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(tiny_model))
+    judged = {**rows(1)[0], "chosen": " No. What do bees make?", "rejected": " Yes. What do bees make?"}
+    endless = {**judged, "rejected": " No. What do bees make? Bees make", "rejected_eos": False}
+    inside = {**judged, "rejected": " It is no. What do bees make?", "chosen": " What do bees make?"}
+    cut, whole, short = encode_pairs(tokenizer, [judged, endless, inside], 64, drop_shared_end=True)
+    asked = tokenizer(". What do bees make?", add_special_tokens=False)["input_ids"]
+    for side, label in (("chosen", " No"), ("rejected", " Yes")):
+        assert tokenizer.decode(cut[f"{side}_ids"]) == label
+        assert not cut[f"{side}_eos"]
+    assert whole["chosen_ids"][-1] == tokenizer.eos_token_id  # one ends and the other does not: nothing is shared
+    assert whole["chosen_eos"]
+    assert whole["chosen_ids"][:-1] == whole["rejected_ids"][: len(whole["chosen_ids"]) - 1]
+    assert len(short["chosen_ids"]) == 1  # the end of a text that is one of the other: a token is left
+    kept = encode_pairs(tokenizer, [judged], 64)[0]
+    assert kept["chosen_ids"][len(cut["chosen_ids"]) :] == [*asked, tokenizer.eos_token_id]
+
+
 # --- real batches
 
 

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 Example = dict[str, Any]
 
 
-def encode_pairs(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]], max_length: int) -> list[Example]:
+def encode_pairs(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]], max_length: int, *, drop_shared_end: bool = False
+) -> list[Example]:
     """Per pair: prompt_ids (exactly one BOS first, where the model has one), chosen_ids and rejected_ids (EOS last only
     where the row says so), chosen_eos, rejected_eos. Text that looks like a special token is encoded as characters.
+
+    With `drop_shared_end` what both responses end in, EOS included, is not trained: they are cut behind the last token in
+    which they differ, and keep at least one token each.
 
     Raises UserError naming the pair that is longer than `max_length` tokens, empty, or has two equal answers.
     """
@@ -26,7 +31,8 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str,
         raise UserError("there are no pairs to train on: lower what filters them, or make more instructions")
     if tokenizer.eos_token_id is None:
         raise UserError("the model's tokenizer has no EOS token, so ending an answer cannot be taught: use another model")
-    return [_encode_pair(tokenizer, row, max_length) for row in rows]
+    examples = [_encode_pair(tokenizer, row, max_length) for row in rows]
+    return [_without_shared_end(example) for example in examples] if drop_shared_end else examples
 
 
 def _encode_pair(tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any], max_length: int) -> Example:
@@ -49,6 +55,16 @@ def _encode_pair(tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any], max
     if example["chosen_ids"] == example["rejected_ids"]:
         raise UserError(f"pair {name!r}: chosen and rejected are the same, so nothing is preferred: leave it out")
     return example
+
+
+def _without_shared_end(example: Example) -> Example:
+    chosen, rejected = example["chosen_ids"], example["rejected_ids"]
+    most = min(len(chosen), len(rejected)) - 1
+    num_shared = next((i for i in range(most) if chosen[-1 - i] != rejected[-1 - i]), most)
+    if not num_shared:
+        return example
+    cut = {"chosen_ids": chosen[:-num_shared], "rejected_ids": rejected[:-num_shared]}
+    return {**example, **cut, "chosen_eos": False, "rejected_eos": False}
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
