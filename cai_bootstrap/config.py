@@ -336,8 +336,8 @@ class TrainConfig:
     """Also save every so many optimizer steps; 0 means by time only."""
     lora: LoraConfig
     reference: Reference = Reference.previous
-    drop_shared_end: bool = False
-    """Whether what both responses of a pair end in is left out of training."""
+    replay: float = 0.0
+    """Share of the trained pairs that are drawn from the stages before, in equal parts, so that what they taught stays."""
 
     def __post_init__(self) -> None:
         _require(
@@ -346,6 +346,7 @@ class TrainConfig:
             f"{self.reference}",
             f"train=dpo with it: {self.method} has no reference model",
         )
+        _require(0 <= self.replay < 1, "train.replay", self.replay, "a share from 0 to below 1")
         _require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "a positive number such as 1e-4")
         _require(
             self.batch_size % self.micro_batch_size == 0,

@@ -26,6 +26,8 @@ class Parent:
     """Models of other stages by what they do in this one (`stage.roles`)."""
     answers: dict[str, Artifact] = field(default_factory=dict)
     """The kept answers of other stages, by stage (`stage.construction.answers_of`)."""
+    pairs: dict[str, Artifact] = field(default_factory=dict)
+    """The pairs of the stages before, by stage, where some of them are trained again (`train.replay`)."""
 
 
 def eval_step(suite: str, own_suite: str, suffix: str) -> str:
@@ -65,6 +67,10 @@ def find_parent(root: Path, config: Config) -> Parent | None:
         if not entry.get("skipped"):
             name = answers_step(entry["steps"], round_suffix(entry))
             parent.answers[stage] = _held(root, config.parent_run or config.run, stage, entry, name)
+    for stage in before if config.train.replay else ():
+        entry = require_promoted(root, config, stage)
+        if not entry.get("skipped"):
+            parent.pairs[stage] = _held(root, config.parent_run or config.run, stage, entry, f"pairs{round_suffix(entry)}")
     return parent
 
 

@@ -121,7 +121,7 @@ def bootstrap(
     if until == "pairs":
         return
     assert outcome.base is not None
-    outcome.model = train_and_merge(step, session, config, suffix, parent, pairs, outcome.base)
+    outcome.model = train_and_merge(step, session, config, suffix, origin, pairs, outcome.base)
     if until == "model":
         return
     outcome.trained = evaluate(step, session, config, f"eval{suffix}", outcome.model, stage.suite, "trained", [])
@@ -181,7 +181,7 @@ def train_and_merge(
     session: Session,
     config: Config,
     suffix: str,
-    parent: Artifact,
+    origin: Parent,
     pairs: Artifact,
     base: Artifact,
 ) -> Artifact:
@@ -194,12 +194,14 @@ def train_and_merge(
     # How often to save changes nothing of the result.
     cadence = ("checkpoint_minutes", "checkpoint_steps")
     settings = to_dict(config.train)
+    parent = origin.model
     against_base = settings.pop("reference") == Reference.base and base.digest != parent.digest
+    replayed = {f"replay_{stage}": artifact for stage, artifact in origin.pairs.items()}
     adapter = step(
         f"adapter{suffix}",
         bind(train_adapter, session=session, cadence={key: settings[key] for key in cadence}),
         settings={key: value for key, value in settings.items() if key not in cadence},
-        inputs={"model": parent, "pairs": pairs, **({"reference": base} if against_base else {})},
+        inputs={"model": parent, "pairs": pairs, **({"reference": base} if against_base else {}), **replayed},
     )
     return step(
         f"model{suffix}",

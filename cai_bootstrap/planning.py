@@ -45,4 +45,10 @@ def _with_planned(parent: Parent, config: Config, before: Mapping[str, Planner])
     wanted = config.stage.construction.answers_of if config.stage.construction else ()
     artifacts = {stage: before[stage].artifacts for stage in wanted if stage in before}
     answers = {stage: found[answers_step(found, "")] for stage, found in artifacts.items()}
-    return replace(parent, roles={**parent.roles, **roles}, answers={**parent.answers, **answers})
+    pairs = {stage: planner.artifacts["pairs"] for stage, planner in before.items() if config.train.replay}
+    return replace(
+        parent,
+        roles={**parent.roles, **roles},
+        answers={**parent.answers, **answers},
+        pairs={**parent.pairs, **pairs},
+    )

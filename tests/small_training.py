@@ -36,7 +36,6 @@ def config(**changes: Any) -> dict[str, Any]:
         "loss_types": ["sigmoid", "sft"],
         "loss_weights": [1.0, 0.5],
         "max_length": 256,
-        "drop_shared_end": False,
         "warmup_ratio": 0.1,
         "scheduler": "cosine",
         "weight_decay": 0.0,

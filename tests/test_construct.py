@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from data_path import given
 
-from cai_bootstrap.critiques import load_critiques
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals.baselines import quoted
 from cai_bootstrap.stages.stage import load_seeds
@@ -23,12 +22,8 @@ from cai_bootstrap.store.run import Run
 
 SEEDS = load_seeds("explicit")
 SENTENCES = load_seeds("revision")["sentences"]
-CRITIQUES = {
-    "be-polite": [["May I sit here?", "No, you pig.", "It is rude.", "Yes, please do."]],
-    "be-clear": [["What is hail?", "Ice.", "It is plain.", "Ice."]],
-    "follow-the-instruction": [["What is hail?", "No idea.", "It does not answer.", "Ice."]],
-}
-GIVEN: dict[Any, dict[str, Any]] = {construct_judgements: {"critiques": CRITIQUES}, construct_revisions: {"lexicon": ["barks"]}}
+CASES = {"rude": [["May I sit here?", "Yes, please do.", "No, you pig."]]}
+GIVEN: dict[Any, dict[str, Any]] = {construct_judgements: {"conduct": CASES}, construct_revisions: {"lexicon": ["barks"]}}
 JUDGEMENTS = {"correct": 0.25, "helpful": 0.2, "principle": 0.15, "rate": 0.15, "compare": 0.25}
 REVISIONS = {"fix": 0.4, "clearer": 0.25, "feedback": 0.2, "helpful": 0.15}
 
@@ -90,20 +85,23 @@ def test_judgements_come_in_balanced_groups_and_say_the_same_after_either_label(
     assert labels["Yes."] == labels["No."]
 
 
-def test_rules_of_conduct_are_judged_on_worked_critiques_that_break_them(tmp_path: Path) -> None:
-    rows = constructed(tmp_path, construct_judgements, {"principle": 1.0}).rows()
-    worked = [each for each in rows if each["prompt_id"].startswith("worked")]
-    assert Counter(each["text"] for each in worked) == {"Yes. May I sit here?": 3, "No. May I sit here?": 3}
+def test_rules_of_conduct_are_judged_on_the_committed_cases(tmp_path: Path) -> None:
+    rows = constructed(tmp_path, construct_judgements, JUDGEMENTS).rows()
+    worked = [each for each in rows if each["prompt_id"].startswith("conduct")]
+    assert sorted(each["text"] for each in worked) == ["No. May I sit here?", "Yes. May I sit here?"]
     for each in worked:
+        assert each["kind"] == "principle"
         assert "Be polite and kind." in each["instruction"]
         assert ("you pig" in each["instruction"]) == (each["text"][:3] == "Yes")
         assert each["selection"] == "worked example"
 
 
-def test_every_rule_of_conduct_has_worked_critiques() -> None:
-    critiques = load_critiques()
-    for corruption, principle in CONDUCT.items():
-        assert sum(not each.sound for each in critiques[principle]) >= 2, corruption
+def test_every_rule_of_conduct_has_cases_whose_length_tells_nothing() -> None:
+    cases = load_seeds("evaluation")["conduct"]
+    assert list(cases) == list(CONDUCT)
+    for corruption, given_ in cases.items():
+        assert len({question for question, _, _ in given_}) == len(given_) >= 30, corruption
+        assert 0.4 <= sum(len(good) > len(bad) for _, good, bad in given_) / len(given_) <= 0.6, corruption
 
 
 def test_an_answer_gives_groups_with_different_corruptions(tmp_path: Path) -> None:

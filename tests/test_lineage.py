@@ -124,7 +124,7 @@ def test_another_run_may_give_the_parent(tmp_path: Path, implicit: Config) -> No
 
 @pytest.fixture
 def evaluation() -> Config:
-    return compose_job("evaluation", ["run=mine", "stage.construction.answers_of=[explicit,implicit]"], "")
+    return compose_job("evaluation", ["run=mine", "stage.construction.answers_of=[explicit,implicit]", "train.replay=0"], "")
 
 
 def test_kept_answers_of_stages_before_are_handed_on(tmp_path: Path, evaluation: Config) -> None:
@@ -149,6 +149,23 @@ def test_a_skipped_stage_has_no_kept_answers_to_hand_on(tmp_path: Path, evaluati
     parent = lineage.find_parent(tmp_path, evaluation)
     assert parent is not None
     assert list(parent.answers) == ["implicit"]
+
+
+def test_pairs_of_all_stages_before_are_handed_on_where_some_are_trained_again(tmp_path: Path, evaluation: Config) -> None:
+    evaluation.stage.construction = None
+    with Run(tmp_path, "mine") as run:
+        run.record_stage("explicit", None, passed=True, skipped=True)
+        for name, suffix in (("implicit", "-2"), ("generation", "")):
+            made(run, name, f"pairs{suffix}")
+            trained(run, name, suffix=suffix)
+    parent = lineage.find_parent(tmp_path, evaluation)
+    assert parent is not None
+    assert parent.pairs == {}
+    evaluation.train.replay = 0.2
+    parent = lineage.find_parent(tmp_path, evaluation)
+    assert parent is not None
+    found = {stage: pairs.json("content.json") for stage, pairs in parent.pairs.items()}
+    assert found == {"implicit": "implicit pairs-2", "generation": "generation pairs"}
 
 
 def test_answers_of_a_later_stage_are_the_users_mistake(tmp_path: Path, evaluation: Config) -> None:

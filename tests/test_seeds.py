@@ -7,6 +7,7 @@ import re
 import pytest
 
 from cai_bootstrap.config import InstructionsConfig, SamplingConfig
+from cai_bootstrap.critiques import load_critiques
 from cai_bootstrap.evals.english import is_refusal
 from cai_bootstrap.evals.forms import on_type
 from cai_bootstrap.evals.phrasings import parse
@@ -42,6 +43,17 @@ def test_no_seed_and_no_shot_is_a_held_out_item(name: str) -> None:
     heldout = DuplicateIndex(0.7)
     heldout.add(item.instruction for suite in SUITE_SHA256 for split in SPLITS for item in load_suite(suite, split))
     assert [(text, found) for text in instructions(name) + shots(name) if (found := heldout.find(text))] == []
+
+
+def test_no_case_of_conduct_is_a_held_out_item_or_a_worked_critique() -> None:
+    """What suites quote is compared with what cases say: question and answer, each by itself."""
+    told = [item.instruction for suite in SUITE_SHA256 for split in SPLITS for item in load_suite(suite, split)]
+    heldout = DuplicateIndex(0.7)
+    quoted = {text for instruction in told for text in re.findall(r'"([^"]+)"', instruction)}
+    heldout.add([*told, *(text for text in sorted(quoted) if len(text.split()) > 3)])
+    heldout.add(each.instruction for given in load_critiques().values() for each in given)
+    texts = [text for cases in SEEDS["evaluation"]["conduct"].values() for case in cases for text in case]
+    assert [(text, found) for text in texts if len(text.split()) > 3 and (found := heldout.find(text))] == []
 
 
 @pytest.mark.parametrize("name", SEEDS)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from small_training import arguments, config, rows
 from cai_bootstrap.config import EngineConfig, LoraConfig, Quantization, TrainMethod
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import StepFailed, UserError
-from cai_bootstrap.steps.train import train_adapter
+from cai_bootstrap.steps.train import drawn, train_adapter
 from cai_bootstrap.store.artifacts import Artifact, write_manifest
 from cai_bootstrap.store.work import SilentProgress, Work
 from cai_bootstrap.training import checkpoints
@@ -242,6 +244,23 @@ def test_rewards_are_measured_against_the_reference(tiny_model: Path, tmp_path: 
     assert first["previous"]["rewards/chosen"] == first["same"]["rewards/chosen"] == 0
     assert abs(first["base"]["rewards/chosen"]) > 1e-3
     assert first["previous"]["loss"] == first["same"]["loss"] != first["base"]["loss"]
+
+
+def test_pairs_of_stages_before_are_drawn_in_equal_parts_and_whole_groups(tmp_path: Path) -> None:
+    stages = []
+    for name in ("explicit", "evaluation"):
+        (tmp_path / name).mkdir()
+        judged = name == "evaluation"
+        content = [{**row, "id": f"{name}-{i}", "group": f"g{i // 2}" if judged else ""} for i, row in enumerate(rows(20))]
+        pq.write_table(pa.Table.from_pylist(content), tmp_path / name / "pairs.parquet")
+        stages.append(_artifact(tmp_path / name, name))
+    found = drawn(stages, 42, 0.25, random.Random(1))
+    by_stage = [[row for row in found if row["id"].startswith(name)] for name in ("explicit", "evaluation")]
+    assert [len(part) for part in by_stage] == [7, 6]  # 14 of 56 in two parts; a whole group did not fit any more
+    assert set(Counter(row["group"] for row in by_stage[1]).values()) == {2}
+    assert len({row["id"] for row in found}) == len(found)
+    assert found == drawn(stages, 42, 0.25, random.Random(1))
+    assert len(drawn(stages, 4500, 0.25, random.Random(1))) == 40  # all there are
 
 
 @pytest.mark.parametrize("in_process", [True, pytest.param(False, marks=pytest.mark.slow)])

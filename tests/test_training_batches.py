@@ -83,14 +83,14 @@ def test_a_pair_that_cannot_be_trained_is_named(tiny_model: Path, change: dict[s
     assert message in str(caught.value)
 
 
-def test_what_both_responses_end_in_can_be_left_out(tiny_model: Path) -> None:
+def test_what_both_responses_of_a_groups_pair_end_in_is_left_out(tiny_model: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_model))
     judged = {**rows(1)[0], "chosen": " No. What do bees make?", "rejected": " Yes. What do bees make?"}
     endless = {**judged, "rejected": " No. What do bees make? Bees make", "rejected_eos": False}
     inside = {**judged, "rejected": " It is no. What do bees make?", "chosen": " What do bees make?"}
-    cut, whole, short = encode_pairs(tokenizer, [judged, endless, inside], 64, drop_shared_end=True)
+    cut, whole, short = encode_pairs(tokenizer, [{**row, "group": "g"} for row in (judged, endless, inside)], 64)
     asked = tokenizer(". What do bees make?", add_special_tokens=False)["input_ids"]
     for side, label in (("chosen", " No"), ("rejected", " Yes")):
         assert tokenizer.decode(cut[f"{side}_ids"]) == label

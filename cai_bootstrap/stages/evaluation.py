@@ -16,5 +16,5 @@ STAGE = replace(
     suite="evaluation",
     seeds=("explicit", "implicit"),
     construct=construct_judgements,
-    constructed_from=("refusals", "critiques"),
+    constructed_from=("refusals", "conduct"),
 )

@@ -293,7 +293,7 @@ def _lexicon() -> list[str]:
 
 _CONSTRUCTED_FROM: dict[str, Callable[[Making], Any]] = {
     "refusals": lambda making: making.seeds["refusals"],
-    "critiques": lambda _: _critiques(),
+    "conduct": lambda _: load_seeds("evaluation")["conduct"],
     "lexicon": lambda _: _lexicon(),
 }
 """What a stage's `construct` may be given beside the kept answers (`Stage.constructed_from`)."""

@@ -20,32 +20,31 @@ from cai_bootstrap.steps.negatives import Answer, Sources
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
-_NUM_COPIES = 3
-"""Questions about one worked critique: there are few of them, and a fifth of the suite is about conduct."""
 _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
 
 
-@step(version=8)
+@step(version=9)
 def construct_judgements(
-    work: Work, *, kept: Artifact, refusals: list[str], critiques: dict[str, list[list[str]]], **earlier: Artifact
+    work: Work, *, kept: Artifact, refusals: list[str], conduct: dict[str, list[list[str]]], **earlier: Artifact
 ) -> None:
     """`records.jsonl`: judge questions on the kept answers and on corruptions of them, with the right and the wrong label.
 
     A response is the label and, after it, what was asked: «No. What do bees make?» So it is no fixed string, and what follows
     the label is a copy that goes with either: the good answer there would tell the right label from the wrong one by itself.
     An answer gives `num_per_answer` groups with different corruptions, of two questions each, which are trained in one step; as
-    many good answers are longer than their corruption as shorter. `critiques`, by principle [instruction, response, critique,
-    revision], give the groups on rules of conduct, which no corruption of an honest answer breaks. `earlier` are kept answers
-    of other stages. Raises StepFailed for a kind of question that is not known.
+    many good answers are longer than their corruption as shorter. `conduct`, by rule [question, good answer, bad one], gives a
+    group each on what no corruption of an honest answer breaks. `earlier` are kept answers of other stages. Raises
+    StepFailed for a kind of question that is not known.
     """
     shares: dict[str, float] = work.settings["kind_shares"]
     _refuse_unknown(shares, judgements.KINDS)
     rng = random.Random(work.seed)
     rows = list(_answered(kept, *earlier.values()))
     sources = Sources(rows=[Answer.of(row) for row in rows], zero_shot={}, run_on={}, refusals=refusals)
-    conduct = _conduct(critiques) if shares.get("principle") else ()
-    made = [*_corruptions(rows, sources, work.settings["num_per_answer"], rng), *conduct]
+    # Conduct first: it is asked for in one way only, and takes its place among the questions on rules.
+    cases = _conduct(conduct) if shares.get("principle") else ()
+    made = [*cases, *_corruptions(rows, sources, work.settings["num_per_answer"], rng)]
     even = set(map(id, judgements.even_lengths([case for _, case in made], rng)))  # two answers may make equal cases
     left = [(row, case) for row, case in made if id(case) in even]
     used, corrupted = ({row["prompt_id"] for row, _ in some} for some in (left, made))
@@ -153,25 +152,21 @@ def _corruptions(
                 break
 
 
-def _conduct(critiques: dict[str, list[list[str]]]) -> Iterator[tuple[dict[str, Any], Case]]:
-    """The cases of the worked critiques whose principle is one of conduct, each with what a kept answer would record."""
+def _conduct(cases: dict[str, list[list[str]]]) -> Iterator[tuple[dict[str, Any], Case]]:
+    """The committed cases of conduct, each with what a kept answer would record."""
     for corruption, principle in judgements.CONDUCT.items():
-        for number, (instruction, response, critique, revision) in enumerate(critiques.get(principle, ())):
-            if response == revision:
-                continue
-            for copy in range(_NUM_COPIES):  # in other phrasings
-                row = {
-                    "prompt_id": f"worked-{corruption}-{number}-{copy}",
-                    "instruction_source": "worked example",
-                    "selection": "worked example",
-                    "score": 0.0,
-                    "scores": {},
-                    "principle": principle,
-                    "critique": critique,
-                    "completion_seed": None,
-                    "rendered_prompt": None,
-                }
-                yield row, Case(instruction, revision, response, corruption)
+        for number, (question, good, bad) in enumerate(cases.get(corruption, ())):
+            row = {
+                "prompt_id": f"conduct-{corruption}-{number}",
+                "instruction_source": "worked example",
+                "selection": "worked example",
+                "score": 0.0,
+                "scores": {},
+                "principle": principle,
+                "completion_seed": None,
+                "rendered_prompt": None,
+            }
+            yield row, Case(question, good, bad, corruption)
 
 
 def _judgements(

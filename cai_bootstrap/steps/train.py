@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import random
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +22,7 @@ _CHECKPOINTS = "checkpoints"
 _COLUMNS = ("id", "prompt", "chosen", "rejected", "chosen_eos", "rejected_eos", "group")
 
 
-@step(version=2)
+@step(version=3)
 def train_adapter(
     work: Work,
     *,
@@ -30,12 +31,14 @@ def train_adapter(
     pairs: Artifact,
     reference: Artifact | None = None,
     cadence: dict[str, Any] | None = None,
+    **replayed: Artifact,
 ) -> None:
     """The folder `adapter/` (safetensors), `training.json` with what was really trained, and `loss.jsonl`.
 
-    DPO's reference is `model`, or `reference` where one is given. `cadence` holds checkpoint_minutes and checkpoint_steps,
-    which change nothing of the result; without it they are in the settings. Raises UserError for pairs that cannot be
-    trained on, StepFailed for a loss that is no number.
+    DPO's reference is `model`, or `reference` where one is given. Of the pairs of earlier stages, `replayed`, equal parts are
+    trained as well: the share `replay` of all, or as many as there are. `cadence` holds checkpoint_minutes and
+    checkpoint_steps, which change nothing of the result; without it they are in the settings. Raises UserError for pairs that
+    cannot be trained on, StepFailed for a loss that is no number.
     """
     config = {**work.settings, **(cadence or {})}
     if reference is not None:
@@ -44,6 +47,8 @@ def train_adapter(
     model.verify()
     pairs.verify()
     rows = read_rows(pairs)
+    if replayed:
+        rows += drawn(list(replayed.values()), len(rows), config["replay"], random.Random(work.seed))
     session.release()
     folder = work.folder / _CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +90,24 @@ def read_rows(pairs: Artifact) -> list[dict[str, Any]]:
         raise UserError(f"{path} has no column {missing[0]!r}: make the pairs again")
     rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path, columns=list(_COLUMNS)).to_pylist()
     return rows
+
+
+def drawn(replayed: list[Artifact], num_own: int, share: float, rng: random.Random) -> list[dict[str, Any]]:
+    """Pairs of each artifact in equal parts, `share` of them and of the `num_own` others together; groups stay whole."""
+    num_each = round(num_own * share / (1 - share) / len(replayed))
+    drawn: list[dict[str, Any]] = []
+    for artifact in replayed:
+        artifact.verify()
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for row in read_rows(artifact):
+            groups.setdefault(row["group"] or row["id"], []).append(row)
+        units, num_left = list(groups.values()), num_each
+        rng.shuffle(units)
+        for unit in units:
+            if len(unit) <= num_left:
+                drawn += unit
+                num_left -= len(unit)
+    return drawn
 
 
 class _Caller(Protocol):

@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 Example = dict[str, Any]
 
 
-def encode_pairs(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]], max_length: int, *, drop_shared_end: bool = False
-) -> list[Example]:
+def encode_pairs(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]], max_length: int) -> list[Example]:
     """Per pair: prompt_ids (exactly one BOS first, where the model has one), chosen_ids and rejected_ids (EOS last only
     where the row says so), chosen_eos, rejected_eos. Text that looks like a special token is encoded as characters.
 
-    With `drop_shared_end` what both responses end in, EOS included, is not trained: they are cut behind the last token in
-    which they differ, and keep at least one token each.
+    Of a pair that belongs to a `group` what both responses end in, EOS included, is not trained: they are cut behind the
+    last token in which they differ, and keep at least one token each. The tasks of a group ask for one decision, and what
+    follows it could else be made likelier after the right one without deciding anything.
 
     Raises UserError naming the pair that is longer than `max_length` tokens, empty, or has two equal answers.
     """
@@ -32,7 +31,7 @@ def encode_pairs(
     if tokenizer.eos_token_id is None:
         raise UserError("the model's tokenizer has no EOS token, so ending an answer cannot be taught: use another model")
     examples = [_encode_pair(tokenizer, row, max_length) for row in rows]
-    return [_without_shared_end(example) for example in examples] if drop_shared_end else examples
+    return [_without_shared_end(e) if row.get("group") else e for row, e in zip(rows, examples, strict=True)]
 
 
 def _encode_pair(tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any], max_length: int) -> Example:

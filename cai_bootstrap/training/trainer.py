@@ -73,7 +73,7 @@ class Training:
         tokenizer = AutoTokenizer.from_pretrained(str(model_folder), trust_remote_code=False)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        examples = encode_pairs(tokenizer, rows, config["max_length"], drop_shared_end=config["drop_shared_end"])
+        examples = encode_pairs(tokenizer, rows, config["max_length"])
         lengths = [num_tokens(example) for example in examples]
         self.collator = AuditedCollator(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
         build, make_arguments = METHODS[config["method"]]()
