@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from cai_bootstrap import stages
 from cai_bootstrap.config import Config
 from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.store.artifacts import Artifact, Store
-from cai_bootstrap.store.run import read_run
+from cai_bootstrap.store.run import read_run, run_folder
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,60 @@ def round_suffix(entry: Mapping[str, Any]) -> str:
 def answers_step(steps: Collection[str], suffix: str) -> str:
     """The name of the step that holds a stage's kept answers: of those that the safety filter let pass, where it ran."""
     return f"screened{suffix}" if f"screened{suffix}" in steps else f"kept{suffix}"
+
+
+def parent_run(root: Path, run: str, stage: str) -> str:
+    """The run that a stage of `run` had its parent from, as its saved configuration says: most often `run` itself."""
+    try:
+        config = json.loads((run_folder(root, run) / stage / "config.json").read_bytes())
+    except FileNotFoundError:  # it has not begun
+        return run
+    return config.get("parent_run") or run
+
+
+def outdated(root: Path, run: str) -> dict[str, str]:
+    """By stage of a run that was trained on something that its parent's run no longer holds: the stage that was made anew.
+
+    That is the nearest stage before it whose model is another one now, or `baseline` where it is the base model.
+    """
+    state = (read_run(root, run) or {}).get("stages") or {}
+    found: dict[str, str] = {}
+    for stage in stages.CURRICULUM[1:]:
+        model = _model_of(root, stage, state.get(stage))
+        if model is None:
+            continue
+        parents = parent_run(root, run, stage)
+        theirs = state if parents == run else (read_run(root, parents) or {}).get("stages") or {}
+        before, digest = _held_before(theirs, stage)
+        trained_on = model.manifest["inputs"].get("model", digest)
+        if parents == run and before in found:
+            found[stage] = found[before]
+        elif digest is not None and trained_on != digest:
+            found[stage] = before
+    return found
+
+
+def _model_of(root: Path, stage: str, entry: Mapping[str, Any] | None) -> Artifact | None:
+    """The model of a stage that came to its gate, None where it has none or it was removed."""
+    digest = _model_digest(entry)
+    return None if entry is None or digest is None else Store(root).find(stage, f"model{round_suffix(entry)}", digest)
+
+
+def _model_digest(entry: Mapping[str, Any] | None) -> str | None:
+    if entry is None or entry["gate"] is None or entry["skipped"]:
+        return None
+    digest: str | None = entry["steps"].get(f"model{round_suffix(entry)}")
+    return digest
+
+
+def _held_before(state: Mapping[str, Any], stage: str) -> tuple[str, str | None]:
+    """The nearest stage before that one that has a model in this run, and the model's digest; or the baseline's base."""
+    for name in reversed(stages.CURRICULUM[1 : stages.CURRICULUM.index(stage)]):
+        digest = _model_digest(state.get(name))
+        if digest is not None:
+            return name, digest
+    baseline = state.get(stages.CURRICULUM[0]) or {"steps": {}}
+    return stages.CURRICULUM[0], baseline["steps"].get("base")
 
 
 def find_parent(root: Path, config: Config) -> Parent | None:
@@ -117,10 +172,12 @@ def require_promoted(root: Path, config: Config, stage: str) -> dict[str, Any]:
     """What the run holds of a stage whose gate was passed, overridden, or skipped. Raises MissingArtifact."""
     run = config.parent_run or config.run
     entry: dict[str, Any] = ((read_run(root, run) or {}).get("stages") or {}).get(stage) or {}
-    gate = entry.get("gate")
-    if entry.get("skipped") or (gate and (gate["passed"] or gate["override"])):
+    gate, anew = entry.get("gate"), outdated(root, run).get(stage)
+    if anew is None and (entry.get("skipped") or (gate and (gate["passed"] or gate["override"]))):
         return entry
     state = "has not passed its gate" if gate else "has not run"
+    if anew is not None:
+        state = f"was trained before {'the base model' if anew == stages.CURRICULUM[0] else f'stage {anew}'} was made anew"
     raise MissingArtifact(
         f"stage={config.stage.name} needs stage {stage} of run={run}, which {state}: run "
         f"`python -m cai_bootstrap stage={stage} run={run}` first"

@@ -13,6 +13,8 @@ from cai_bootstrap import lineage
 from cai_bootstrap.__main__ import compose_job
 from cai_bootstrap.config import Config
 from cai_bootstrap.errors import MissingArtifact, UserError
+from cai_bootstrap.records import GateResult
+from cai_bootstrap.report.status import next_command, status
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run, Work, step
 
@@ -178,3 +180,67 @@ def test_answers_of_a_later_stage_are_the_users_mistake(tmp_path: Path, evaluati
         UserError, match=r"answers_of='revision' is no stage before evaluation: write one of explicit, implicit"
     ):
         lineage.find_parent(tmp_path, evaluation)
+
+
+@step(version=1)
+def leave_model(work: Work, content: str, model: Artifact) -> None:
+    """A model that was trained on another one."""
+    work.write_json("content.json", content)
+
+
+@step(version=1)
+def leave_gate(work: Work, stage: str) -> None:
+    work.write_json("gate.json", GateResult(stage=stage, passed=True, checks=[]).to_row())
+
+
+def based(run: Run) -> Artifact:
+    """The base model, measured."""
+    base = made(run, "baseline", "base")
+    gap = run.step("baseline", "gap", leave_gate, settings={}, values={"stage": "baseline"}, seed=1)
+    run.record_stage("baseline", gap, passed=True)
+    return base
+
+
+def chained(run: Run, stage: str, parent: Artifact, content: str = "") -> Artifact:
+    """A stage that was trained on `parent` and passed."""
+    model = run.step(stage, "model", leave_model, settings={}, inputs={"model": parent}, values={"content": content}, seed=1)
+    run.record_stage(stage, run.step(stage, "gate", leave_gate, settings={}, values={"stage": stage}, seed=1), passed=True)
+    return model
+
+
+def test_what_was_trained_before_an_ancestor_was_made_anew_is_outdated(tmp_path: Path, generation: Config) -> None:
+    with Run(tmp_path, "mine") as run:
+        explicit = chained(run, "explicit", based(run))
+        implicit = chained(run, "implicit", explicit)
+        chained(run, "generation", implicit)
+        assert lineage.outdated(tmp_path, "mine") == {}
+        assert lineage.find_parent(tmp_path, generation) is not None
+        chained(run, "explicit", based(run), "anew")
+    assert lineage.outdated(tmp_path, "mine") == {"implicit": "explicit", "generation": "explicit"}
+    with pytest.raises(MissingArtifact, match="needs stage implicit of run=mine, which was trained before stage explicit"):
+        lineage.find_parent(tmp_path, generation)
+    assert "stage=implicit run=mine" in next_command(tmp_path, "mine")
+    assert "made anew" in next_command(tmp_path, "mine")
+    assert "passed, of an earlier explicit" in status(tmp_path)
+
+
+def test_another_base_model_outdates_every_stage(tmp_path: Path) -> None:
+    with Run(tmp_path, "mine") as run:
+        explicit = chained(run, "explicit", based(run))
+        chained(run, "implicit", explicit)
+        run.step("baseline", "base", leave, settings={}, values={"content": "another"}, seed=1)
+    assert lineage.outdated(tmp_path, "mine") == {"explicit": "baseline", "implicit": "baseline"}
+
+
+def test_a_parent_of_another_run_is_looked_for_there(tmp_path: Path) -> None:
+    with Run(tmp_path, "theirs") as run:
+        explicit = chained(run, "explicit", based(run))
+    with Run(tmp_path, "mine") as run:
+        based(run)
+        run.save_config("implicit", {"parent_run": "theirs"})
+        chained(run, "implicit", explicit)
+    assert lineage.outdated(tmp_path, "mine") == {}
+    assert next_command(tmp_path, "mine").startswith("python -m cai_bootstrap stage=generation run=mine")
+    with Run(tmp_path, "theirs") as run:
+        chained(run, "explicit", based(run), "anew")
+    assert lineage.outdated(tmp_path, "mine") == {"implicit": "explicit"}

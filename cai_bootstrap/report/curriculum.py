@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cai_bootstrap import stages
 from cai_bootstrap.evals.statistics import Outcome, percent, rate
-from cai_bootstrap.lineage import round_suffix
+from cai_bootstrap.lineage import outdated, round_suffix
 from cai_bootstrap.report import sections
 from cai_bootstrap.report.sections import Section
-from cai_bootstrap.report.status import gate_word
+from cai_bootstrap.report.status import gate_word, outdated_word
 from cai_bootstrap.steps.decide import eval_records
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.files import write_atomic
@@ -24,7 +24,8 @@ _LEGEND = (
 
 def curriculum_table(run: Run) -> Section:
     """A row for each trained stage of the run and one for the baseline; no rows before the first stage has come to its gate."""
-    rows = [row for name in stages.CURRICULUM[1:] if (row := _row(run, name))]
+    anew = outdated(run.root, run.name)
+    rows = [row for name in stages.CURRICULUM[1:] if (row := _row(run, name, anew.get(name)))]
     if rows:
         rows = [["baseline", *["–"] * (len(_COLUMNS) - 2), _minutes(run, stages.CURRICULUM[0])], *rows]
     return Section(title=f"Curriculum of run {run.name}", columns=_COLUMNS, rows=rows, lines=list(_LEGEND) if rows else [])
@@ -38,7 +39,7 @@ def keep_curriculum(run: Run) -> None:
         write_atomic((run.folder / CURRICULUM_FILE).with_suffix(".md"), sections.to_markdown([table]).encode())
 
 
-def _row(run: Run, name: str) -> list[str]:
+def _row(run: Run, name: str, anew: str | None) -> list[str]:
     entry = run.stage(name)
     if entry is None or (entry["gate"] is None and not entry["skipped"]):
         return []
@@ -51,7 +52,7 @@ def _row(run: Run, name: str) -> list[str]:
         _rate(run.artifact("baseline", f"{suite}-cued"), "content"),
         _rate(run.artifact(name, "parent") if "parent" in entry["steps"] else None, "strict"),
         _rate(run.artifact(name, f"eval{suffix}"), "strict"),
-        gate_word(entry),
+        f"{gate_word(entry)}, {outdated_word(anew)}" if anew else gate_word(entry),
         "–" if pairs is None else str(pairs.json("statistics.json")["num_pairs"]),
         _share_of_lines(run.artifact(name, f"instructions{suffix}")),
         _share_answered(run.artifact(name, f"kept{suffix}"), run.artifact(name, f"instructions{suffix}")),

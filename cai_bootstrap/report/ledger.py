@@ -7,7 +7,7 @@ from typing import Any
 from cai_bootstrap import stages
 from cai_bootstrap.evals import statistics
 from cai_bootstrap.evals.statistics import percent
-from cai_bootstrap.lineage import eval_step
+from cai_bootstrap.lineage import eval_step, outdated
 from cai_bootstrap.records import Rate
 from cai_bootstrap.steps.decide import eval_records
 from cai_bootstrap.store.run import Run
@@ -23,10 +23,14 @@ _MEASURES = (
 def drift_ledger(run: Run) -> tuple[list[str], list[list[str]]]:
     """(columns, rows): a column for each trained stage, a row for each measure and for the strict rate on each suite.
 
-    Every figure has its 95 % interval. No rows before the first stage was measured.
+    Every figure has its 95 % interval. Stages that were trained before one of their ancestors was made anew are left out. No
+    rows before the first stage was measured.
     """
     columns, told = ["after stage"], {label: [label] for label, _ in _MEASURES}
+    anew = outdated(run.root, run.name)
     for name in stages.CURRICULUM[1:]:
+        if name in anew:
+            continue  # its parent is not the column before
         steps: dict[str, str] = (run.stage(name) or {"steps": {}})["steps"]
         measured = [step for step in steps if step.startswith("drift")]
         artifact = run.artifact(name, measured[-1]) if measured else None

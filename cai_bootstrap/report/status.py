@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cai_bootstrap.errors import CorruptArtifact, MissingArtifact, UserError
+from cai_bootstrap.lineage import outdated, parent_run
 from cai_bootstrap.records import GateResult
 from cai_bootstrap.stages import CURRICULUM
 from cai_bootstrap.store.artifacts import SCRIPTED, Store
@@ -52,6 +53,9 @@ def _describe_run(root: Path, name: str) -> dict[str, Any]:
     order = {stage: number for number, stage in enumerate(CURRICULUM)}
     held = sorted(state["stages"].items(), key=lambda entry: order.get(entry[0], len(order)))
     stages = [_describe_stage(root, stage, entry) for stage, entry in held]
+    anew = outdated(root, name)
+    for stage in stages:
+        stage["outdated_by"] = anew.get(stage["stage"])
     return {
         "name": name,
         "created_at": state.get("created_at"),
@@ -98,20 +102,28 @@ def _next(root: Path, run: str, stages: Sequence[dict[str, Any]]) -> str:
     for name in CURRICULUM:
         command = _command(root, run, name, scripted=scripted)
         if name not in held:
+            if any(parent_run(root, run, later) != run for later in held if _is_before(name, later)):
+                continue  # the run's first stage has its parent from another run
             # Stage 0 runs with the stage after it, which is what people want.
             return command if name != CURRICULUM[0] else _command(root, run, CURRICULUM[1], scripted=scripted)
         stage = held[name]
         gate = stage["gate"]
         if stage["error"] is not None or not (gate or stage["skipped"]):
             return command
+        if stage["outdated_by"] is not None:
+            return f"{command}  (it was trained before {stage['outdated_by']} was made anew)"
         if gate and not (gate["passed"] or gate.get("override") or stage["skipped"]):
             return f"{command} stage.max_rounds=2  (the gate was not passed: add data and train again)"
-    trained = next((name for name in reversed(CURRICULUM[1:]) if not held[name]["skipped"]), None)
+    trained = next((name for name in reversed(CURRICULUM[1:]) if name in held and not held[name]["skipped"]), None)
     if trained is None:
         return "nothing: the base model has no gap that a stage could close"
     if scripted:
         return "nothing: all done, and a scripted model is not exported"
     return f"{_command(root, run, trained, verb='export DIR ')}  (all done)"
+
+
+def _is_before(stage: str, other: str) -> bool:
+    return other in CURRICULUM and CURRICULUM.index(stage) < CURRICULUM.index(other)
 
 
 def _command(root: Path, run: str, stage: str, verb: str = "", scripted: bool = False) -> str:
@@ -147,7 +159,13 @@ def _row(run: dict[str, Any], stage: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _gate_word(stage: Mapping[str, Any]) -> str:
-    return f"{gate_word(stage)} ({SCRIPTED})" if stage["scripted"] else gate_word(stage)
+    word = f"{gate_word(stage)} ({SCRIPTED})" if stage["scripted"] else gate_word(stage)
+    return f"{word}, {outdated_word(stage['outdated_by'])}" if stage["outdated_by"] else word
+
+
+def outdated_word(anew: str) -> str:
+    """What a table says of a stage that was trained before `anew` was made again."""
+    return f"of an earlier {anew}"
 
 
 def gate_word(stage: Mapping[str, Any]) -> str:
