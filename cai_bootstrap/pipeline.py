@@ -131,13 +131,14 @@ def bootstrap(
     for suite in [suite for suite in origin.evals if suite != stage.suite]:
         name, num_items = eval_step(suite, stage.suite, suffix), config.stage.gate.retention_items
         outcome.retained[suite] = evaluate(step, session, config, name, outcome.model, suite, "trained", [], num_items)
+    told_of = {"pairs": pairs} if stage.decided_from_pairs else {}
     before = {f"before_{suite}": records for suite, records in origin.evals.items()}
     after = {f"after_{suite}": records for suite, records in outcome.retained.items()}
     outcome.gate = step(
         f"gate{suffix}",
         stage.decide,
         settings=to_dict(config.stage.gate),
-        inputs={"trained": outcome.trained, **outcome.arms, **before, **after},
+        inputs={"trained": outcome.trained, **outcome.arms, **before, **after, **told_of},
         values={"stage": stage.name, "warnings": warnings_of(run, stage.name)},
     )
     told = [item.instruction for name in ("explicit", "implicit") for item in tasks.load_suite(name, "dev")]

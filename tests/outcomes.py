@@ -11,6 +11,7 @@ def outcome(
     content: bool,
     strict: bool,
     kind: str = "answer",
+    family: str = "f",
     arm: str = "trained",
     reason: str = "",
 ) -> EvalRecord:
@@ -18,7 +19,7 @@ def outcome(
     return EvalRecord(
         item_id=item_id,
         kind=kind,
-        family="f",
+        family=family,
         arm=arm,
         rendered_prompt="",
         output="",

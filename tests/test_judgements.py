@@ -125,11 +125,10 @@ def test_baselines_find_what_lengths_and_words_give_away() -> None:
     long, words = rows(40, "a long and winding answer with", "so"), rows(40, "red one", "big one")
     same = rows(40, "one", "two")
     for baseline, told in ((length_baseline, long), (bag_of_words_baseline, words)):
-        rates = baseline(told[:80], told[80:])
-        assert {kind: rate.value for kind, rate in rates.items()} == {"compare": 1.0, "correct": 1.0, "all": 1.0}
-        assert rates["all"].total == rates["compare"].total + rates["correct"].total == 40
-        assert rates["all"].low < 1.0
-    assert length_baseline(same[:80], same[80:])["all"].value < 0.5
+        assert baseline(told[:80], told[80:]) == {row.group: True for row in told[80:]}
+    right = length_baseline(same[:80], same[80:])
+    assert len(right) == 40
+    assert sum(right.values()) < 20
 
 
 def test_a_baseline_without_two_labels_to_learn_is_refused() -> None:

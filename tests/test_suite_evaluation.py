@@ -9,6 +9,7 @@ import pytest
 from judged_by_hand import READ_BY_HAND
 
 from cai_bootstrap.evals.baselines import Row, bag_of_words_baseline, length_baseline, quoted
+from cai_bootstrap.evals.statistics import wilson
 from cai_bootstrap.evals.tasks import SPLITS, SUITE_KINDS, load_suite, score, verify
 from cai_bootstrap.records import HeldOutItem
 from cai_bootstrap.stages.stage import load_seeds
@@ -217,7 +218,8 @@ def test_answers_written_by_hand() -> None:
 
 def test_neither_lengths_nor_words_tell_the_label() -> None:
     dev, test = ([Row(i.instruction, i.kind, right_label(i), i.group) for i in items] for items in (DEV, TEST))
-    lengths, words = length_baseline(dev, test)["all"], bag_of_words_baseline(dev, test)["all"]
+    found = [baseline(dev, test) for baseline in (length_baseline, bag_of_words_baseline)]
+    lengths, words = (wilson(sum(right.values()), len(right)) for right in found)
     # Guessing gets a quarter of the groups, and half of the comparisons, whose two orders mirror each other: 30 % of all.
     assert (lengths.successes, words.successes, words.total) == (31, 56, 164)
     assert lengths.low < 0.30 < words.high

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals import english
-from cai_bootstrap.evals.statistics import wilson
-from cai_bootstrap.records import Rate
 
 _QUOTED = re.compile(r"\"([^\"]*)\"")
 _ASKS = re.compile(r"\b(?:to|question|question is|asked|asks|ask)[:,]?\s*\Z", re.IGNORECASE)
@@ -59,26 +57,26 @@ def quoted(instruction: str) -> Quoted:
     return Quoted(question, tuple(answers), rule)
 
 
-def length_baseline(train: Sequence[Row], heldout: Sequence[Row]) -> dict[str, Rate]:
-    """How many held-out groups a logistic regression on the answers' lengths gets fully right.
+def length_baseline(train: Sequence[Row], heldout: Sequence[Row]) -> dict[str, bool]:
+    """Which held-out groups a logistic regression on the answers' lengths gets fully right, by group.
 
-    One is trained for each kind, on characters and words of each quoted answer. Returns the Wilson interval by kind and
-    for `all`. UserError when a held-out kind has no training rows, or not two labels.
+    One is trained for each kind, on characters and words of each quoted answer. UserError when a held-out kind has no
+    training rows, or not two labels.
     """
-    return _rates(train, heldout, _by_length)
+    return _right(train, heldout, _by_length)
 
 
-def bag_of_words_baseline(train: Sequence[Row], heldout: Sequence[Row]) -> dict[str, Rate]:
+def bag_of_words_baseline(train: Sequence[Row], heldout: Sequence[Row]) -> dict[str, bool]:
     """As `length_baseline`, of a multinomial naive Bayes classifier on the words of question, rule and answers.
 
     Words count by where they stand (question, rule, first or second answer): a plain bag could not tell «A or B» from
     «B or A», and would get every comparison half right by construction.
     """
-    return _rates(train, heldout, _by_words)
+    return _right(train, heldout, _by_words)
 
 
-def _rates(train: Sequence[Row], heldout: Sequence[Row], fit: Callable[[Sequence[Row]], Predict]) -> dict[str, Rate]:
-    right: dict[str, dict[str, bool]] = defaultdict(dict)
+def _right(train: Sequence[Row], heldout: Sequence[Row], fit: Callable[[Sequence[Row]], Predict]) -> dict[str, bool]:
+    right: dict[str, bool] = {}
     for kind in sorted({row.kind for row in heldout}):
         rows = [row for row in train if row.kind == kind]
         if (num := len({row.label for row in rows})) != 2:
@@ -86,9 +84,8 @@ def _rates(train: Sequence[Row], heldout: Sequence[Row], fit: Callable[[Sequence
         predict = fit(rows)
         for row in heldout:
             if row.kind == kind:
-                right[kind][row.group] = right[kind].get(row.group, True) and predict(row.instruction) == row.label
-    rates = {kind: wilson(sum(groups.values()), len(groups)) for kind, groups in right.items()}
-    return {**rates, "all": wilson(sum(rate.successes for rate in rates.values()), sum(rate.total for rate in rates.values()))}
+                right[row.group] = right.get(row.group, True) and predict(row.instruction) == row.label
+    return right
 
 
 def _by_length(rows: Sequence[Row]) -> Predict:

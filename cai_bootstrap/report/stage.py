@@ -67,6 +67,7 @@ def print_outcome(
         minutes=minutes,
         call_minutes=seconds / 60,
         warnings=warnings,
+        judging=_judging(outcome.gate),
         ledger=drift_ledger(run),
         scripted=config.engine.is_scripted,
     )
@@ -84,6 +85,14 @@ def print_outcome(
         print(f"stage {name} was skipped: the baseline shows no gap that it could close")
     if until != "gate":
         print(f"stopped after {until}, as asked")
+
+
+def _judging(gate: Artifact | None) -> dict[str, Any]:
+    """What the gate of a stage that teaches to judge knows by what is wrong with an answer."""
+    if gate is None or "judging.json" not in gate.manifest["files"]:
+        return {}
+    found: dict[str, Any] = gate.json("judging.json")["by_corruption"]
+    return found
 
 
 def finished_before(config: Config, run: Run) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import RenderableType
 
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals.statistics import compare, compare_by_kind, p_text, percent, points, rate
-from cai_bootstrap.records import EvalRecord, GateResult, PairedTest
+from cai_bootstrap.records import EvalRecord, GateResult, PairedTest, Rate
 from cai_bootstrap.report import sections
 from cai_bootstrap.report.sections import Section
 from cai_bootstrap.store.artifacts import SCRIPTED
@@ -39,6 +40,8 @@ class Report:
     warnings: Sequence[str]
     ledger: tuple[list[str], list[list[str]]] = ([], [])
     """Columns and rows of the drift ledger."""
+    judging: Mapping[str, Any] = field(default_factory=dict)
+    """By what is wrong with an answer the rates of `evals.judging`, where the stage teaches to judge."""
     gap: str = ""
     """Whether there was something to train, in a sentence."""
     scripted: bool = False
@@ -81,6 +84,8 @@ def _sections(report: Report) -> Iterator[Section]:
             ],
         )
     yield from _paired(report.arms, report.trained, report.gap)
+    if report.judging:
+        yield _judging(report.judging)
     if report.gate is not None:
         yield _gate(report.gate, stamp)
     columns, rows = report.ledger
@@ -131,6 +136,18 @@ def _by_kind(trained: Sequence[EvalRecord], cued: Sequence[EvalRecord]) -> Secti
         title="By kind: trained strict against base cued content (p adjusted by Benjamini–Hochberg)",
         columns=["kind", "n", "trained strict [95 %]", "cued content [95 %]", "difference [95 %]", "adjusted p"],
         rows=rows,
+    )
+
+
+def _judging(by_corruption: Mapping[str, Any]) -> Section:
+    judges = list(next(iter(by_corruption.values())))
+    return Section(
+        title="By what is wrong with the answer: groups judged right, and by classifiers that were trained on the same pairs",
+        columns=["", "n", *(f"{judge} [95 %]" for judge in judges)],
+        rows=[
+            [corruption, str(rates["trained"]["total"]), *(percent(Rate.from_row(rates[judge])) for judge in judges)]
+            for corruption, rates in by_corruption.items()
+        ],
     )
 
 

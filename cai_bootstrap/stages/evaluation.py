@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from cai_bootstrap.stages.implicit import STAGE as IMPLICIT
 from cai_bootstrap.steps.construct import construct_judgements
+from cai_bootstrap.steps.decide import decide_judging_gate
 
 STAGE = replace(
     IMPLICIT,
@@ -17,4 +18,6 @@ STAGE = replace(
     seeds=("explicit", "implicit"),
     construct=construct_judgements,
     constructed_from=("refusals", "conduct"),
+    decide=decide_judging_gate,
+    decided_from_pairs=True,
 )

@@ -37,6 +37,8 @@ class Stage:
     """What `construct` is given beside the kept answers, by the names in `stages.paths`."""
     decide: StepFunction = decide_gate
     """Its gate."""
+    decided_from_pairs: bool = False
+    """Whether `decide` is given the pairs beside the outcomes."""
 
 
 def seeds_of(stage: Stage, given: str | None = None) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 from cai_bootstrap.config import GateConfig
-from cai_bootstrap.evals import statistics
+from cai_bootstrap.evals import statistics, tasks
+from cai_bootstrap.evals.judging import judging
 from cai_bootstrap.evals.safety import safety
 from cai_bootstrap.records import EvalRecord, GateResult
 from cai_bootstrap.steps.gate import evaluate_gate, has_gap
@@ -87,6 +88,32 @@ def decide_safety_gate(
     result = dataclasses.replace(result, checks=checks, passed=all(check["passed"] for check in checks))
     work.write_json("gate.json", result.to_row())
     work.write_json("safety.json", report)
+
+
+@step(version=1)
+def decide_judging_gate(
+    work: Work,
+    *,
+    stage: str,
+    warnings: list[str],
+    trained: Artifact,
+    pairs: Artifact,
+    **others: Artifact,
+) -> None:
+    """As `decide_gate`, with the checks of `evals.judging` against classifiers that are trained on the `pairs`.
+
+    The whole report is in `judging.json`.
+    """
+    import pyarrow.parquet
+
+    result, _ = _decided(work, stage, warnings, trained, others)
+    taught = pyarrow.parquet.read_table(pairs.path / "pairs.parquet", columns=["instruction", "kind", "chosen", "group"])
+    suite = tasks.load_suite(trained.manifest["values"]["suite"], trained.manifest["values"]["split"])
+    report = judging(eval_records(trained), taught.to_pylist(), suite)
+    checks = [*result.checks, *report["checks"]]
+    result = dataclasses.replace(result, checks=checks, passed=all(check["passed"] for check in checks))
+    work.write_json("gate.json", result.to_row())
+    work.write_json("judging.json", report)
 
 
 def _decided(
