@@ -50,7 +50,12 @@ def dispatch(words: list[str]) -> int:
     request = parse(words, CURRICULUM)
     if request.verb == "plan":
         request.stages = request.stages or list(CURRICULUM)
-    elif request.verb in ("status", "doctor"):  # neither belongs to a stage; the first real one completes their config
+    elif request.verb in (
+        "status",
+        "doctor",
+        "verify",
+        "gc",
+    ):  # neither belongs to a stage; the first real one completes their config
         request.stages = request.stages or ["explicit"]
     # Every job is composed before the first one runs: a mistake in the tenth must not cost nine runs.
     combinations = list(jobs(request))
@@ -60,6 +65,14 @@ def dispatch(words: list[str]) -> int:
     if request.show_config:
         print("---\n".join(as_yaml(config) for config in configs), end="")
         return 0
+    if request.verb == "verify":
+        from cai_bootstrap.report.upkeep import verify
+
+        return verify(Path(configs[0].paths.root), only_run(request, configs[0]))
+    if request.verb == "gc":
+        from cai_bootstrap.report.upkeep import collect
+
+        return collect(Path(configs[0].paths.root), yes=request.yes, partial=request.partial)
     if request.verb not in ("run", *STEPWISE):
         print(answer(request, chains, own).rstrip("\n"))
         return 0
@@ -76,8 +89,7 @@ def answer(request: Request, chains: list[list[Config]], own: list[list[str]]) -
     if request.verb == "status":
         from cai_bootstrap.report.status import status
 
-        only = configs[0].run if any(word.startswith("run=") for word in request.overrides) else None
-        return status(Path(configs[0].paths.root), run=only, as_json=request.as_json)
+        return status(Path(configs[0].paths.root), run=only_run(request, configs[0]), as_json=request.as_json)
     if request.verb == "doctor":
         from cai_bootstrap.report.doctor import doctor
 
@@ -89,6 +101,11 @@ def answer(request: Request, chains: list[list[Config]], own: list[list[str]]) -
     from cai_bootstrap.planning import plan
 
     return plan(configs, {chain[0].run: " ".join(texts) for chain, texts in zip(chains, own, strict=True)})
+
+
+def only_run(request: Request, config: Config) -> str | None:
+    """The run that was named, None where none was."""
+    return config.run if any(word.startswith("run=") for word in request.overrides) else None
 
 
 def jobs(request: Request) -> Iterator[tuple[list[str], str]]:

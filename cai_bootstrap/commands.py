@@ -27,6 +27,8 @@ verbs:
   status [--json]        every run, stage and gate, and what to run next
   plan [stage=...]       what would run, and what is done already; writes nothing
   doctor [--json]        this machine, versions, measured limits, what the model really receives
+  verify [run=NAME]      every artifact of the runs against its hashes, and how it came about against its address
+  gc [--yes] [--partial] removes what no run refers to; asks first
   export DIR stage=...   a copy of a stage's merged model with a chat template, for other tools
   data | train | evaluate stage=...   a stage up to its pairs, its merged model, its gate
   help [VERB]            this text, or a verb's own
@@ -79,6 +81,20 @@ usage: python -m cai_bootstrap doctor [--json] [model=MODEL] [key=value ...]
 The machine, library versions, measured limits (matrix rates, memory bandwidth, disk), and what the model really
 receives: token ids of a sample prompt, BOS, template tokens, sentinel completions. --json prints the same as JSON.
 """,
+    "verify": """\
+usage: python -m cai_bootstrap verify [run=NAME] [paths.root=DIR]
+
+Every artifact that the runs, or the one named, refer to, and everything that those were made from: all files against their
+hashes, and the address against what the manifest tells of how it came about. Reads only; exit code 1 when something is
+damaged or gone.
+""",
+    "gc": """\
+usage: python -m cai_bootstrap gc [--yes] [--partial] [paths.root=DIR]
+
+Lists the artifacts that no run refers to, directly or through what was made from them, and removes them when you say so
+(--yes says it beforehand). With --partial also what interrupted steps left, which a run may still go on with. Refused while
+a run is held.
+""",
     "export": """\
 usage: python -m cai_bootstrap export DIR stage=STAGE [run=NAME] [key=value ...]
 
@@ -113,6 +129,10 @@ class Request:
     overrides: list[str] = field(default_factory=list)
     multirun: bool = False
     as_json: bool = False
+    yes: bool = False
+    """`gc`: remove without asking."""
+    partial: bool = False
+    """`gc`: what interrupted steps left, too."""
     show_config: bool = False
 
 
@@ -154,13 +174,15 @@ def parse(argv: Sequence[str], curriculum: Sequence[str]) -> Request:
             request.multirun = True
         elif word == "--json":
             request.as_json = True
+        elif word in ("--yes", "--partial"):
+            setattr(request, word.removeprefix("--"), True)
         elif word in ("-c", "--cfg"):
             kind = next(rest, "nothing")
             if kind != "job":
                 raise UserError(f"{word} {kind} is not valid: write {word} job")
             request.show_config = True
         elif word.startswith("-"):
-            options = ("-m", "--multirun", "--json", "-c", "--cfg", "-h", "--help", "--version")
+            options = ("-m", "--multirun", "--json", "--yes", "--partial", "-c", "--cfg", "-h", "--help", "--version")
             raise UserError(f"option {word} does not exist{did_you_mean(word, options)}; --help lists them")
         elif word.startswith("stage="):
             if request.stages:
@@ -191,6 +213,8 @@ def check(request: Request) -> None:
     """Raises UserError when the parts of a request do not go together."""
     if request.as_json and request.verb not in ("status", "doctor"):
         raise UserError(f"--json does not go with {request.verb}: it goes with status and doctor")
+    if (request.yes or request.partial) and request.verb != "gc":
+        raise UserError(f"{'--yes' if request.yes else '--partial'} does not go with {request.verb}: it goes with gc")
     if request.multirun and request.verb not in ("run", "plan"):
         raise UserError(f"-m does not go with {request.verb}: it goes with runs and plan")
     if request.verb == "export" and request.target is None:

@@ -51,6 +51,16 @@ def run_lock(folder: Path, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def start_lock(root: Path) -> Iterator[None]:
+    """Hold the right to begin a run under `root` until the block ends; wait while another process has it.
+
+    Runs hold it for an instant, the removal of what no run refers to all the while: so no run begins in the middle of that.
+    """
+    with artifact_lock(root / "data" / "runs" / "start", "the start of a run"):
+        yield
+
+
+@contextlib.contextmanager
 def artifact_lock(path: Path, what: str | None = None) -> Iterator[None]:
     """Hold the artifact at `path` until the block ends; wait while another process makes it.
 

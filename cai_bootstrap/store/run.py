@@ -17,7 +17,7 @@ from typing import Any, Self
 from cai_bootstrap.errors import CorruptArtifact, MissingArtifact, StepFailed, UserError
 from cai_bootstrap.store.artifacts import Artifact, Store, write_manifest
 from cai_bootstrap.store.files import full_disk, remove_leftovers, storage_errors, write_atomic
-from cai_bootstrap.store.lock import artifact_lock, run_lock
+from cai_bootstrap.store.lock import artifact_lock, run_lock, start_lock
 from cai_bootstrap.store.provenance import canonical_json, code_revision, library_versions
 from cai_bootstrap.store.work import (
     IN_PROGRESS_ONLY,
@@ -85,7 +85,8 @@ class Run:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as resources:
-            resources.enter_context(run_lock(self.folder, f"run {self.name}"))
+            with start_lock(self.root):
+                resources.enter_context(run_lock(self.folder, f"run {self.name}"))
             state = read_run(self.root, self.name)
             if state is None:
                 state = {"name": self.name, "created_at": _now(), "stages": {}}

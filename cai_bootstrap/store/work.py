@@ -60,16 +60,13 @@ def step_digest(
     of it: they are recorded, not keyed. Raises UserError for an unmarked function or a value that JSON cannot hold.
     """
     name, version = step_identity(function)
-    return digest(
-        {
-            "function": name,
-            "version": version,
-            "settings": dict(settings),
-            "inputs": dict(inputs_digests),
-            "values": dict(values),
-            "seed": seed,
-        }
-    )
+    told = {"function": name, "version": version, "settings": dict(settings), "inputs": dict(inputs_digests)}
+    return expected_digest({**told, "values": dict(values), "seed": seed})
+
+
+def expected_digest(facts: Mapping[str, Any]) -> str:
+    """The address of a step's result by what its manifest tells of how it came about."""
+    return digest({key: facts[key] for key in ("function", "version", "settings", "inputs", "values", "seed")})
 
 
 class Task(Protocol):
