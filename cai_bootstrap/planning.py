@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from cai_bootstrap import stages
-from cai_bootstrap.config import Config
+from cai_bootstrap.config import Config, to_dict
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.lineage import Parent, answers_step
 from cai_bootstrap.pipeline import bootstrap, measure_baseline, origin_of, suites_of
+from cai_bootstrap.report.changes import describe_changes
 from cai_bootstrap.report.plan import Planner, render_plan
+from cai_bootstrap.store.run import read_run
 
 
 def plan(configs: list[Config], labels: Mapping[str, str] | None = None) -> str:
@@ -37,6 +39,19 @@ def plan(configs: list[Config], labels: Mapping[str, str] | None = None) -> str:
                 ends[config.run] = Parent(outcome.model, {**outcome.retained, suite: outcome.trained})
         planners.append(planner)
     return render_plan(planners, labels or {})
+
+
+def what_changed(config: Config) -> str:
+    """What this configuration changes of a stage that its run holds already, in one line; empty where that is nothing."""
+    root, name = Path(config.paths.root), config.stage.name
+    if name == stages.CURRICULUM[0] or read_run(root, config.run) is None:
+        return ""
+    planner, session = Planner(root, config), Session(config.engine)
+    for suite in suites_of(name):
+        base, outcome = measure_baseline(planner, session, config, suite)
+        parent = origin_of(root, config, planned=True) or Parent(base)
+        bootstrap(planner, session, config, stages.load(name), parent, outcome, "gate", 1)
+    return describe_changes(root, config.run, name, to_dict(config), planner.steps)
 
 
 def _with_planned(parent: Parent, config: Config, before: Mapping[str, Planner]) -> Parent:

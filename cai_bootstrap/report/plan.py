@@ -11,7 +11,7 @@ from typing import Any
 from cai_bootstrap.config import Config
 from cai_bootstrap.report.status import table
 from cai_bootstrap.store.artifacts import Artifact, Store
-from cai_bootstrap.store.run import step_digest
+from cai_bootstrap.store.work import expected_digest, step_facts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,8 @@ class PlannedStep:
     cached: bool
     begun: bool
     minutes: float | None
+    facts: Mapping[str, Any]
+    """What the digest was taken of, as a manifest has it."""
 
 
 class Planner:
@@ -49,13 +51,16 @@ class Planner:
     ) -> Artifact:
         """The artifact when it is there, else a stand-in with its digest and no manifest."""
         digests = {key: artifact.digest for key, artifact in (inputs or {}).items()}
-        address = step_digest(function, settings, digests, dict(values or {}), seed)
+        facts = step_facts(function, settings, digests, dict(values or {}), seed)
+        address = expected_digest(facts)
         found = self.store.find(stage, name, address)
         folder = self.store.folder(stage, name, address)
         begun = folder.with_name(folder.name + ".partial").exists()
         minutes = None if found is None else found.manifest["seconds"] / 60
         self.steps.append(
-            PlannedStep(stage=stage, name=name, digest=address, cached=found is not None, begun=begun, minutes=minutes)
+            PlannedStep(
+                stage=stage, name=name, digest=address, cached=found is not None, begun=begun, minutes=minutes, facts=facts
+            )
         )
         self.artifacts[name] = found or Artifact(stage, name, address, folder, {})
         return self.artifacts[name]

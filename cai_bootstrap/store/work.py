@@ -59,9 +59,26 @@ def step_digest(
     """The address of a step's result (64 hex digits). Library versions, code revision and measured settings are no part
     of it: they are recorded, not keyed. Raises UserError for an unmarked function or a value that JSON cannot hold.
     """
+    return expected_digest(step_facts(function, settings, inputs_digests, values, seed))
+
+
+def step_facts(
+    function: StepFunction,
+    settings: Mapping[str, Any],
+    inputs_digests: Mapping[str, str],
+    values: Mapping[str, Any],
+    seed: int,
+) -> dict[str, Any]:
+    """What a step's address is taken of, as its manifest tells it. Raises UserError for an unmarked function."""
     name, version = step_identity(function)
-    told = {"function": name, "version": version, "settings": dict(settings), "inputs": dict(inputs_digests)}
-    return expected_digest({**told, "values": dict(values), "seed": seed})
+    return {
+        "function": name,
+        "version": version,
+        "settings": dict(settings),
+        "inputs": dict(inputs_digests),
+        "values": dict(values),
+        "seed": seed,
+    }
 
 
 def expected_digest(facts: Mapping[str, Any]) -> str:
