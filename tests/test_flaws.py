@@ -104,6 +104,7 @@ def test_rules_by_example(kind: str, family: str, sentence: str, draft: str | No
         ("feedback", "negate", "There is no milk."),
         ("feedback", "person", "He washed his car."),
         ("feedback", "leave_out", "She has an orange bag."),
+        ("feedback", "leave_out", "A flower is a beautiful, green plant."),
         ("feedback", "swap", "The violin is old."),
     ],
 )

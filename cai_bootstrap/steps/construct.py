@@ -56,7 +56,7 @@ def construct_judgements(
     work.write_rows("records.jsonl", _judgements(left, shares, rng))
 
 
-@step(version=3)
+@step(version=4)
 def construct_revisions(work: Work, *, kept: Artifact, refusals: list[str], lexicon: list[str], **earlier: Artifact) -> None:
     """`records.jsonl`: drafts with a known flaw to revise; the kept answer is the right revision.
 

@@ -145,7 +145,8 @@ def _leave_out(sentence: str, rng: random.Random) -> Flawed | None:
             request = "leave out the colour"
         else:
             continue
-        if before == "a" and follows[0] in "aeiou":  # it would have to be «an»
+        # It would have to be «an», or the comma of a list would be left over.
+        if (before == "a" and follows[0] in "aeiou") or before.endswith(","):
             continue
         return _ask(rng, "leave_out", request, sentence, revised=" ".join(words[:i] + words[i + 1 :]), gone=(word,))
     return None
