@@ -165,6 +165,15 @@ def test_what_is_not_surely_sound_is_dropped_and_counted(tmp_path: Path) -> None
     assert dropped["p1"] == "not surely a sound sentence"
 
 
+def test_short_answers_make_drafts_that_dodge_and_no_more_than_their_share(tmp_path: Path) -> None:
+    short = [row(900 + n, "answer", f"What is {n} and {n}?", f"{2 * n}") for n in range(80)]
+    rows = constructed(tmp_path, construct_revisions, REVISIONS, earlier=short).rows()
+    made = [each for each in rows if each["prompt_id"].startswith("p9")]
+    assert {each["kind"] for each in made} == {"helpful"}
+    assert len(made) >= 5
+    assert sum(each["kind"] == "helpful" for each in rows) / len(rows) <= REVISIONS["helpful"] + 0.05
+
+
 @pytest.mark.parametrize("function", [construct_judgements, construct_revisions])
 def test_a_kind_that_is_not_known_is_refused(tmp_path: Path, function: Any) -> None:
     with pytest.raises(StepFailed, match="'praise'"):

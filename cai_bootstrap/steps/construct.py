@@ -56,14 +56,14 @@ def construct_judgements(
     work.write_rows("records.jsonl", _judgements(left, shares, rng))
 
 
-@step(version=4)
+@step(version=5)
 def construct_revisions(work: Work, *, kept: Artifact, refusals: list[str], lexicon: list[str], **earlier: Artifact) -> None:
     """`records.jsonl`: drafts with a known flaw to revise; the kept answer is the right revision.
 
     Sentences get a flaw or a piece of feedback, `num_per_answer` of different kinds each; a question's answer gives a draft
     that dodges it, to be rejected by a refusal among others. Only sentences that rules find sound are used, of words that
-    stand in `lexicon` or come twice at least among the kept answers. `earlier` are kept answers of other stages. Raises
-    StepFailed for an unknown kind of revision.
+    stand in `lexicon` or come twice at least among the kept answers; of other answers to questions only such drafts are made.
+    `earlier` are kept answers of other stages. Raises StepFailed for an unknown kind of revision.
     """
     _refuse_unknown(work.settings["kind_shares"], _REVISION_KINDS)
     rng = random.Random(work.seed)
@@ -90,16 +90,19 @@ def _revisions(
     shares: dict[str, float] = work.settings["kind_shares"]
     given = dict.fromkeys(shares, 0)
     for row in rows:
-        if not is_sound(row["text"], known):
-            work.drop([{**row, "step": "constructed", "reason": "not surely a sound sentence"}])
-            continue
+        sound = is_sound(row["text"], known)
+        behind = sorted(shares, key=lambda kind: given[kind] / shares[kind])  # what is furthest behind its share first
+        if not sound:
+            # A draft that dodges needs no sound sentence, and few short answers are one: but not more of them than their share.
+            behind = [kind for kind in behind[:-1] or behind if kind == "helpful"]
         made: list[Flawed] = []
-        for kind in sorted(shares, key=lambda kind: given[kind] / shares[kind]):  # what is furthest behind its share first
+        for kind in behind:
             found = _flaw(kind, row, rng)
             if found is not None and len(made) < work.settings["num_per_answer"]:
                 made.append(found)
         if not made:
-            work.drop([{**row, "step": "constructed", "reason": "no flaw fits"}])
+            reason = "no flaw fits" if sound else "not surely a sound sentence"
+            work.drop([{**row, "step": "constructed", "reason": reason}])
         for task in made:
             wrong = negatives(task, rng)
             if task.kind == "helpful":
