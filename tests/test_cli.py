@@ -170,9 +170,10 @@ class Runs:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, outcomes: dict[tuple[str, int], int | Exception]) -> None:
         self.asked: list[tuple[str, int, str]] = []
         self.outcomes = outcomes
-        for name, function in (("pipeline", "run_stage"), ("planning", "plan")):
+        for name, functions in (("pipeline", ["run_stage"]), ("planning", ["plan", "what_changed"])):
             module = types.ModuleType(f"cai_bootstrap.{name}")
-            setattr(module, function, getattr(self, function))
+            for function in functions:
+                setattr(module, function, getattr(self, function))
             monkeypatch.setitem(sys.modules, module.__name__, module)
             monkeypatch.setattr(cai_bootstrap, name, module, raising=False)
 
@@ -182,6 +183,9 @@ class Runs:
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
+
+    def what_changed(self, config: Config) -> str:
+        return ""
 
     def plan(self, configs: list[Config], labels: dict[str, str]) -> str:
         return "\n".join(f"{config.run} {config.stage.name}" for config in configs)
