@@ -56,7 +56,7 @@ def start_lock(root: Path) -> Iterator[None]:
 
     Runs hold it for an instant, the removal of what no run refers to all the while: so no run begins in the middle of that.
     """
-    with artifact_lock(root / "data" / "runs" / "start", "the start of a run"):
+    with artifact_lock(root / "data" / "start", "the start of a run"):
         yield
 
 
