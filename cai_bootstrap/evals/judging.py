@@ -12,7 +12,7 @@ from typing import Any
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals import baselines, statistics
 from cai_bootstrap.evals.baselines import Row
-from cai_bootstrap.evals.statistics import percent, points
+from cai_bootstrap.evals.statistics import check_of, percent, points
 from cai_bootstrap.records import EvalRecord, HeldOutItem
 
 BASELINES = {"lengths alone": baselines.length_baseline, "words alone": baselines.bag_of_words_baseline}
@@ -48,17 +48,11 @@ def _beats(name: str, trained: Sequence[EvalRecord], right: Mapping[str, bool]) 
     rate = statistics.wilson(sum(right.values()), len(right))
     passed = test.low > 0
     relation = "beats" if passed else "may be no better than"
-    return {
-        "name": test.name,
-        "value": test.difference,
-        "low": test.low,
-        "high": test.high,
-        "threshold": 0.0,
-        "p_value": test.p_value,
-        "passed": passed,
-        "reason": f"Trained strict {relation} a classifier of {name} that was trained on the same pairs and gets "
-        f"{percent(rate)}: difference {points(test)} on {test.total} groups, needed is a lower end above 0.",
-    }
+    reason = (
+        f"Trained strict {relation} a classifier of {name} that was trained on the same pairs and gets {percent(rate)}: "
+        f"difference {points(test)} on {test.total} groups, needed is a lower end above 0."
+    )
+    return check_of(test.name, test, 0.0, passed, reason, p_value=test.p_value)
 
 
 def _corruption(record: EvalRecord) -> str:

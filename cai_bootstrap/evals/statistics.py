@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.records import EvalRecord, PairedTest, Rate
@@ -251,6 +251,12 @@ def outcomes(records: Sequence[EvalRecord], outcome: Outcome) -> dict[str, bool]
             raise UserError(f"item {record.item_id!r} occurs twice in arm {record.arm!r}: give each item once")
         found[record.item_id] = record.strict if outcome == "strict" else record.content
     return found
+
+
+def check_of(name: str, test: PairedTest, threshold: float, passed: bool, reason: str, **more: float) -> dict[str, Any]:
+    """A paired difference as one of a GateResult's checks; `more` are figures that it was decided by beside the threshold."""
+    figures = {"value": test.difference, "low": test.low, "high": test.high, "threshold": threshold, **more}
+    return {"name": name, **figures, "passed": passed, "reason": reason}
 
 
 def percent(rate: Rate) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from cai_bootstrap.config import GateConfig
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals import statistics
-from cai_bootstrap.evals.statistics import p_text, percent, points
+from cai_bootstrap.evals.statistics import check_of, p_text, percent, points
 from cai_bootstrap.records import EvalRecord, GateResult, PairedTest
 
 GAP_ALPHA = 0.05
@@ -100,49 +100,32 @@ def _beats_cued(trained: Sequence[EvalRecord], cued: Sequence[EvalRecord], thres
     test = statistics.compare("trained strict vs cued content", trained, "strict", cued, "content")
     passed = test.difference > 0 and test.p_value < threshold
     relation = "beats" if passed else "does not beat"
-    return {
-        "name": test.name,
-        "value": test.difference,
-        "low": test.low,
-        "high": test.high,
-        "threshold": 0.0,
-        "p_value": test.p_value,
-        "max_p_value": threshold,
-        "passed": passed,
-        "reason": f"Trained strict {relation} base cued content: difference {points(test)}, exact McNemar "
-        f"p {p_text(test.p_value)} ({test.only_first} against {test.only_second} of {test.total} items), needed is a "
-        f"difference above 0 with p < {threshold:g}.",
-    }
+    reason = (
+        f"Trained strict {relation} base cued content: difference {points(test)}, exact McNemar p {p_text(test.p_value)} "
+        f"({test.only_first} against {test.only_second} of {test.total} items), needed is a difference above 0 with "
+        f"p < {threshold:g}."
+    )
+    return check_of(test.name, test, 0.0, passed, reason, p_value=test.p_value, max_p_value=threshold)
 
 
 def _not_below_fewshot(trained: Sequence[EvalRecord], fewshot: Sequence[EvalRecord], margin: float) -> dict[str, Any]:
     test = statistics.compare("trained strict vs few-shot content", trained, "strict", fewshot, "content")
     passed = test.low > -margin
     relation = "is not below" if passed else "may be below"
-    return {
-        "name": test.name,
-        "value": test.difference,
-        "low": test.low,
-        "high": test.high,
-        "threshold": -margin,
-        "passed": passed,
-        "reason": f"Trained strict {relation} base few-shot content: difference {points(test)}, needed is a lower end "
-        f"above {-100 * margin + 0.0:+.1f} points.",
-    }
+    reason = (
+        f"Trained strict {relation} base few-shot content: difference {points(test)}, needed is a lower end above "
+        f"{-100 * margin + 0.0:+.1f} points."
+    )
+    return check_of(test.name, test, -margin, passed, reason)
 
 
 def _retains(suite: str, before: Sequence[EvalRecord], after: Sequence[EvalRecord], gate: GateConfig) -> dict[str, Any]:
     test = statistics.compare(f"{suite}: trained strict vs parent strict", after, "strict", before, "strict")
     passed = test.difference >= -gate.max_loss and test.low > -gate.loss_margin
     relation = "keeps" if passed else "may have lost"
-    return {
-        "name": f"retention of {suite}",
-        "value": test.difference,
-        "low": test.low,
-        "high": test.high,
-        "threshold": -gate.max_loss,
-        "passed": passed,
-        "reason": f"The trained model {relation} what stage {suite} taught: strict {percent(statistics.rate(after, 'strict'))} "
+    reason = (
+        f"The trained model {relation} what stage {suite} taught: strict {percent(statistics.rate(after, 'strict'))} "
         f"against its parent's {percent(statistics.rate(before, 'strict'))}, difference {points(test)}, needed is at least "
-        f"{-100 * gate.max_loss:+.1f} with a lower end above {-100 * gate.loss_margin:+.1f} points.",
-    }
+        f"{-100 * gate.max_loss:+.1f} with a lower end above {-100 * gate.loss_margin:+.1f} points."
+    )
+    return check_of(f"retention of {suite}", test, -gate.max_loss, passed, reason)
