@@ -11,7 +11,7 @@ from cai_bootstrap.errors import CorruptArtifact, RunLocked, StepFailed, UserErr
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.files import load_rows
 from cai_bootstrap.store.journal import Journal
-from cai_bootstrap.store.run import Run, SilentProgress, Work, read_run, step, step_digest
+from cai_bootstrap.store.run import Run, SilentProgress, Work, read_run, step, step_digest, step_facts
 
 CALLS: list[str] = []
 
@@ -64,7 +64,7 @@ def test_manifest_says_what_made_it(tmp_path: Path) -> None:
     assert manifest["function"] == f"{__name__}.make_drafts"
     assert (manifest["version"], manifest["seed"], manifest["values"]) == (3, 1, {"suffix": "!"})
     assert manifest["inputs"] == {"prompts": prompts.digest}
-    assert drafts.digest == step_digest(make_drafts, {}, {"prompts": prompts.digest}, {"suffix": "!"}, 1)
+    assert drafts.digest == step_digest(step_facts(make_drafts, {}, {"prompts": prompts.digest}, {"suffix": "!"}, 1))
     assert prompts.manifest["settings"] == {"length": 1}
     assert prompts.manifest["num_records"] == 4
     assert prompts.manifest["engine"] == {"engine": "scripted", "batch_size": 2}
@@ -100,7 +100,7 @@ def test_the_address_depends_on_everything_that_was_asked(changed: dict[str, Any
     }
 
     def address(function: Any, settings: Any, inputs: Any, values: Any, seed: int) -> str:
-        return step_digest(function, settings, inputs, values, seed)
+        return step_digest(step_facts(function, settings, inputs, values, seed))
 
     assert address(**base) == address(**base)
     assert address(**(base | changed)) != address(**base)

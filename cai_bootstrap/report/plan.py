@@ -11,7 +11,7 @@ from typing import Any
 from cai_bootstrap.config import Config
 from cai_bootstrap.report.status import table
 from cai_bootstrap.store.artifacts import Artifact, Store
-from cai_bootstrap.store.work import expected_digest, step_facts
+from cai_bootstrap.store.work import step_digest, step_facts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Planner:
         """The artifact when it is there, else a stand-in with its digest and no manifest."""
         digests = {key: artifact.digest for key, artifact in (inputs or {}).items()}
         facts = step_facts(function, settings, digests, dict(values or {}), seed)
-        address = expected_digest(facts)
+        address = step_digest(facts)
         found = self.store.find(stage, name, address)
         folder = self.store.folder(stage, name, address)
         begun = folder.with_name(folder.name + ".partial").exists()

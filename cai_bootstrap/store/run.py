@@ -30,10 +30,10 @@ from cai_bootstrap.store.work import (
     is_complete,
     step,
     step_digest,
-    step_identity,
+    step_facts,
 )
 
-__all__ = ["Progress", "Run", "SilentProgress", "Task", "Work", "read_run", "run_folder", "step", "step_digest"]
+__all__ = ["Progress", "Run", "SilentProgress", "Task", "Work", "read_run", "run_folder", "step", "step_digest", "step_facts"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -123,7 +123,8 @@ class Run:
         if twice := inputs.keys() & values.keys():
             raise UserError(f"{sorted(twice)} given both as inputs and as values: write each once")
         settings = _as_json(dict(settings))
-        address = step_digest(function, settings, {key: item.digest for key, item in inputs.items()}, values, seed)
+        facts = step_facts(function, settings, {key: item.digest for key, item in inputs.items()}, values, seed)
+        address = step_digest(facts)
         artifact = self.store.find(stage, name, address)
         if artifact is None:
             folder = self.store.folder(stage, name, address)
@@ -131,7 +132,7 @@ class Run:
                 artifact = self.store.find(stage, name, address)
                 if artifact is None:
                     partial = folder.with_name(folder.name + ".partial")
-                    self._compute(partial, function, (stage, name, address), settings, inputs, values, seed)
+                    self._compute(partial, function, (stage, name, address), facts, inputs)
                     artifact = self.store.find(stage, name, address)
                     self.computed.append(name)
                     if artifact is not None:
@@ -189,10 +190,8 @@ class Run:
         partial: Path,
         function: StepFunction,
         address: tuple[str, str, str],
-        settings: dict[str, Any],
+        facts: dict[str, Any],
         inputs: dict[str, Artifact],
-        values: dict[str, Any],
-        seed: int,
     ) -> None:
         stage, name, digest = address
         final = partial.with_name(partial.name.removesuffix(".partial"))
@@ -201,25 +200,23 @@ class Run:
             raise CorruptArtifact(f"{final} has no manifest: remove this folder and run the same command again")
         if not is_complete(partial, stage, name, digest):
             resumed, started = partial.exists(), time.monotonic()
-            work = Work(stage, name, digest, partial, seed, _as_json(settings), self.progress)
+            # The function gets copies: what it changes in them must not reach the manifest.
+            work = Work(stage, name, digest, partial, facts["seed"], _as_json(facts["settings"]), self.progress)
             try:
                 with work:
-                    function(work, **inputs, **_as_json(values))
+                    function(work, **inputs, **_as_json(facts["values"]))
             except Exception as error:
                 if (full := full_disk(error, partial)) is not None:
                     raise full from error
                 raise
-            facts = {"stage": stage, "name": name, "digest": digest, **work.summary()}
-            facts["function"], facts["version"] = step_identity(function)
-            facts |= {"settings": settings, "values": values, "seed": seed}
-            facts["inputs"] = {key: item.digest for key, item in inputs.items()}
+            manifest = {**facts, "stage": stage, "name": name, "digest": digest, **work.summary()}
             # After a resume the seconds are those of the last attempt only, which `resumed` says.
-            facts |= {"created_at": _now(), "seconds": round(time.monotonic() - started, 3), "resumed": resumed}
-            facts |= {"code_revision": code_revision(), "libraries": library_versions()}
-            if (facts["engine"] or {}).get("scripted") or any(item.is_scripted for item in inputs.values()):
-                facts["scripted"] = True  # whatever comes of a scripted text claims nothing, however it was made
+            manifest |= {"created_at": _now(), "seconds": round(time.monotonic() - started, 3), "resumed": resumed}
+            manifest |= {"code_revision": code_revision(), "libraries": library_versions()}
+            if (manifest["engine"] or {}).get("scripted") or any(item.is_scripted for item in inputs.values()):
+                manifest["scripted"] = True  # whatever comes of a scripted text claims nothing, however it was made
             remove_leftovers(partial)
-            write_manifest(partial, facts, skip=IN_PROGRESS_ONLY)
+            write_manifest(partial, manifest, skip=IN_PROGRESS_ONLY)
         commit(partial, final)
 
     def _point(self, stage: str, name: str, artifact: Artifact) -> None:

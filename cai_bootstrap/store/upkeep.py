@@ -13,7 +13,7 @@ from cai_bootstrap.store.artifacts import MANIFEST, Artifact, Store, list_files,
 from cai_bootstrap.store.files import storage_errors
 from cai_bootstrap.store.lock import run_lock, start_lock
 from cai_bootstrap.store.run import read_run, run_folder
-from cai_bootstrap.store.work import expected_digest
+from cai_bootstrap.store.work import step_digest
 
 _REMOVED, _PARTIAL = ".removed", ".partial"
 
@@ -127,7 +127,7 @@ def remove(folders: Iterable[Unused]) -> None:
 
 def _require_sound(artifact: Artifact) -> None:
     artifact.verify()
-    expected = expected_digest(artifact.manifest)
+    expected = step_digest(artifact.manifest)
     if expected != artifact.digest:
         raise CorruptArtifact(f"{artifact.path}: its manifest tells of {expected[:16]}, not of this artifact")
 

@@ -49,19 +49,6 @@ def step_identity(function: StepFunction) -> tuple[str, int]:
     return name, version
 
 
-def step_digest(
-    function: StepFunction,
-    settings: Mapping[str, Any],
-    inputs_digests: Mapping[str, str],
-    values: Mapping[str, Any],
-    seed: int,
-) -> str:
-    """The address of a step's result (64 hex digits). Library versions, code revision and measured settings are no part
-    of it: they are recorded, not keyed. Raises UserError for an unmarked function or a value that JSON cannot hold.
-    """
-    return expected_digest(step_facts(function, settings, inputs_digests, values, seed))
-
-
 def step_facts(
     function: StepFunction,
     settings: Mapping[str, Any],
@@ -81,8 +68,12 @@ def step_facts(
     }
 
 
-def expected_digest(facts: Mapping[str, Any]) -> str:
-    """The address of a step's result by what its manifest tells of how it came about."""
+def step_digest(facts: Mapping[str, Any]) -> str:
+    """The address of a step's result (64 hex digits), by `step_facts` or a manifest, which holds them.
+
+    Library versions, code revision and measured settings are no part of it: they are recorded, not keyed. Raises UserError
+    for a value that JSON cannot hold.
+    """
     return digest({key: facts[key] for key in ("function", "version", "settings", "inputs", "values", "seed")})
 
 
