@@ -50,12 +50,8 @@ def dispatch(words: list[str]) -> int:
     request = parse(words, CURRICULUM)
     if request.verb == "plan":
         request.stages = request.stages or list(CURRICULUM)
-    elif request.verb in (
-        "status",
-        "doctor",
-        "verify",
-        "gc",
-    ):  # neither belongs to a stage; the first real one completes their config
+    elif request.verb in ("status", "doctor", "verify", "gc"):
+        # They belong to no stage; the first real one completes their configuration.
         request.stages = request.stages or ["explicit"]
     # Every job is composed before the first one runs: a mistake in the tenth must not cost nine runs.
     combinations = list(jobs(request))

@@ -174,8 +174,10 @@ def parse(argv: Sequence[str], curriculum: Sequence[str]) -> Request:
             request.multirun = True
         elif word == "--json":
             request.as_json = True
-        elif word in ("--yes", "--partial"):
-            setattr(request, word.removeprefix("--"), True)
+        elif word == "--yes":
+            request.yes = True
+        elif word == "--partial":
+            request.partial = True
         elif word in ("-c", "--cfg"):
             kind = next(rest, "nothing")
             if kind != "job":
