@@ -12,7 +12,7 @@ from cai_bootstrap.lineage import outdated, parent_run
 from cai_bootstrap.records import GateResult
 from cai_bootstrap.stages import CURRICULUM
 from cai_bootstrap.store.artifacts import SCRIPTED, Store
-from cai_bootstrap.store.run import read_run
+from cai_bootstrap.store.run import read_run, run_names
 
 GATE_STEP, GATE_FILE = "gate", "gate.json"
 STRICT_CHECK = "trained strict"
@@ -26,7 +26,7 @@ def status(root: Path, *, run: str | None = None, as_json: bool = False) -> str:
     Rates are shares in JSON and per cent in the table. UserError for a named run that does not exist. A run or gate
     that cannot be read is shown with the reason (`error`) and does not hide the others.
     """
-    names = sorted(path.parent.name for path in (root / "data" / "runs").glob("*/run.json"))
+    names = run_names(root)
     if run is not None:
         if run not in names:
             raise UserError(f"run={run} does not exist under {root}: runs are {', '.join(names) or 'none yet'}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cai_bootstrap.store.upkeep import Checked, no_runs, remove, run_names, unused, verify_run
+from cai_bootstrap.store.run import run_names
+from cai_bootstrap.store.upkeep import Checked, no_runs, remove, unused, verify_run
 
 
 def verify(root: Path, run: str | None = None) -> int:

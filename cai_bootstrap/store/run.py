@@ -44,6 +44,11 @@ def run_folder(root: Path, name: str) -> Path:
     return Path(root) / "data" / "runs" / name
 
 
+def run_names(root: Path) -> list[str]:
+    """The names of all runs, sorted."""
+    return sorted(path.parent.name for path in (Path(root) / "data" / "runs").glob("*/run.json"))
+
+
 def read_run(root: Path, name: str) -> dict[str, Any] | None:
     """The content of a run's `run.json`, read without the run's lock; None when there is no such run.
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cai_bootstrap.errors import CaiError, CorruptArtifact, MissingArtifact, UserError
-from cai_bootstrap.store.artifacts import MANIFEST, Artifact, Store, list_files, read_manifest
+from cai_bootstrap.store.artifacts import Artifact, Store, list_files, read_manifest
 from cai_bootstrap.store.files import storage_errors
 from cai_bootstrap.store.lock import run_lock, start_lock
-from cai_bootstrap.store.run import read_run, run_folder
+from cai_bootstrap.store.run import read_run, run_folder, run_names
 from cai_bootstrap.store.work import step_digest
 
 _REMOVED, _PARTIAL = ".removed", ".partial"
@@ -38,11 +39,6 @@ class Unused:
     num_bytes: int
 
 
-def run_names(root: Path) -> list[str]:
-    """The names of all runs, sorted."""
-    return sorted(path.parent.name for path in (root / "data" / "runs").glob("*/run.json"))
-
-
 def verify_run(root: Path, run: str) -> Iterator[Checked]:
     """Every artifact that a run points to and everything that they were made from, each checked, in the run's order.
 
@@ -53,8 +49,8 @@ def verify_run(root: Path, run: str) -> Iterator[Checked]:
     state = read_run(root, run)
     if state is None:
         raise UserError(f"run={run} does not exist under {root}: runs are {', '.join(run_names(root)) or 'none yet'}")
-    held, store = _by_digest(root), Store(root)
-    wanted = [(stage, name, digest) for stage, entry in state["stages"].items() for name, digest in entry["steps"].items()]
+    held, store = {artifact.digest: artifact for artifact in _artifacts(root)}, Store(root)
+    wanted = _pointed_to(state)
     seen: set[str] = set()
     while wanted:
         stage, name, digest = wanted.pop(0)
@@ -86,23 +82,20 @@ def unused(root: Path, *, partial: bool = False) -> list[Unused]:
     With `partial` also what interrupted steps left, which a run may still go on with. Raises CorruptArtifact for a run that
     cannot be read: what it refers to is not known then.
     """
-    held = _by_digest(root)
+    artifacts = _artifacts(root)
+    held = {artifact.digest: artifact for artifact in artifacts}
+    states = [read_run(root, run) or {"stages": {}} for run in run_names(root)]
+    wanted = [digest for state in states for _, _, digest in _pointed_to(state)]
     needed: set[str] = set()
-    wanted = [digest for run in run_names(root) for digest in _pointed_to(root, run)]
     while wanted:
         digest = wanted.pop()
         if digest not in needed:
             needed.add(digest)
             if digest in held:
                 wanted += held[digest].manifest["inputs"].values()
-    used = {artifact.path for digest, artifact in held.items() if digest in needed}
-    found = []
-    for path in _folders(root):
-        if path.suffix == _PARTIAL and not partial:
-            continue
-        if path.suffix in (_REMOVED, _PARTIAL) or (path not in used and _whole(path) is not None):
-            found.append(Unused(path, sum((path / name).lstat().st_size for name in list_files(path))))
-    return found
+    left = {artifact.path for artifact in artifacts} - {held[digest].path for digest in needed & held.keys()}
+    left |= {path for path in _folders(root) if path.suffix == _REMOVED or (partial and path.suffix == _PARTIAL)}
+    return [Unused(path, sum((path / name).lstat().st_size for name in list_files(path))) for path in sorted(left)]
 
 
 @contextlib.contextmanager
@@ -132,9 +125,9 @@ def _require_sound(artifact: Artifact) -> None:
         raise CorruptArtifact(f"{artifact.path}: its manifest tells of {expected[:16]}, not of this artifact")
 
 
-def _pointed_to(root: Path, run: str) -> list[str]:
-    state = read_run(root, run) or {"stages": {}}
-    return [digest for entry in state["stages"].values() for digest in entry["steps"].values()]
+def _pointed_to(state: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The steps that a run's state points to, by stage, name and digest, in their order."""
+    return [(stage, name, digest) for stage, entry in state["stages"].items() for name, digest in entry["steps"].items()]
 
 
 def _folders(root: Path) -> list[Path]:
@@ -143,20 +136,13 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path for path in places if path.is_dir() and not path.is_symlink() and path.name != ".locks")
 
 
-def _whole(path: Path) -> dict[str, object] | None:
-    """A folder's manifest, None for a folder that is no artifact or a damaged one: what it is nobody can tell."""
-    try:
-        return read_manifest(path)
-    except CorruptArtifact:
-        return None
-
-
-def _by_digest(root: Path) -> dict[str, Artifact]:
-    """All artifacts in the store that have a sound manifest."""
-    found = {}
+def _artifacts(root: Path) -> list[Artifact]:
+    """All artifacts in the store that have a sound manifest, sorted by path: what another folder is nobody can tell."""
+    found = []
     for path in _folders(root):
-        manifest = _whole(path) if (path / MANIFEST).is_file() and path.suffix not in (_REMOVED, _PARTIAL) else None
-        if manifest is not None:
-            digest = str(manifest["digest"])
-            found[digest] = Artifact(str(manifest["stage"]), str(manifest["name"]), digest, path, dict(manifest))
+        if path.suffix not in (_REMOVED, _PARTIAL):
+            with contextlib.suppress(CorruptArtifact):
+                manifest = read_manifest(path)
+                if manifest is not None:
+                    found.append(Artifact(manifest["stage"], manifest["name"], manifest["digest"], path, manifest))
     return found
