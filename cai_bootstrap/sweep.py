@@ -39,11 +39,11 @@ def _run_chain(job: Job, until: str, num_jobs: int) -> int:
 
     for config in job.chain:
         if num_jobs > 1:
-            told = " ".join(job.overrides)
-            print(f"{job.name} of {num_jobs}, run={config.run} stage={config.stage.name}: {told}", flush=True)
+            overrides = " ".join(job.overrides)
+            print(f"{job.name} of {num_jobs}, run={config.run} stage={config.stage.name}: {overrides}", flush=True)
         try:
-            if told := what_changed(config):
-                print(told, flush=True)
+            if changes := what_changed(config):
+                print(changes, flush=True)
             code = pipeline.run_stage(config, until, made=job.made, brief=num_jobs > 1 or len(job.chain) > 1)
         except CaiError as error:
             if isinstance(error, UserError | DiskFull):
