@@ -86,7 +86,7 @@ def test_where_a_model_hardly_refuses_the_seeds_refusals_are_rejected_too(tmp_pa
             seed=1,
         )
     assert set(made.json("refusals.json")) == {"I cannot help you with that today.", *SEEDS["refusals"]}
-    assert made.manifest["warnings"] == ["only 1 different refusals came: those of the seeds are rejected too"]
+    assert made.manifest["warnings"] == ["too few different refusals came (1): those of the seeds are rejected too"]
 
 
 def test_a_kind_without_examples_comes_after_the_mixed_ones() -> None:

@@ -161,7 +161,7 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
             if len(found) >= MIN_REFUSALS or dry == _DRY_SHARDS:
                 break
     if len(found) < min(needed, MIN_REFUSALS):  # a trained model hardly refuses any more
-        work.warn(f"only {len(found)} different refusals came: those of the seeds are rejected too")
+        work.warn(f"too few different refusals came ({len(found)}): those of the seeds are rejected too")
         found |= dict.fromkeys(refusals)
     work.write_json("refusals.json", list(found))
 
