@@ -1,10 +1,11 @@
-"""Seeds of stage 6: requests, worked examples and critiques, each as safe, short and different as they promise."""
+"""Seeds of stage 6: requests, worked examples and critiques, each as safe, short, alike and different as they promise."""
 
 from __future__ import annotations
 
 import copy
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,6 +30,16 @@ CRITIQUES = load_critiques()
 EXAMPLES = [example for examples in CRITIQUES.values() for example in examples]
 DECLINING = ("prevent-injury", "refuse-crime", "protect-privacy", "decline-kindly")
 """Principles whose examples all ask for harm."""
+NUM_DECLINING = 6
+DECLINED = {
+    id_: CRITIQUES[id_][-NUM_DECLINING:]
+    for id_ in (*DECLINING, "do-not-mislead", "be-fair", "state-facts-correctly", "be-polite")
+}
+"""By principle, its worked examples that ask for harm: the last ones, and in `DECLINING` all."""
+HARMLESS = [example for id_, examples in CRITIQUES.items() for example in examples if example not in DECLINED.get(id_, [])]
+NAMES_AND_REFUSES = re.compile(r"I won't (?:help you|write) .+, because (?:that|it) .+\. You could .+\.")
+CONDEMNS_AND_REFUSES = re.compile(r"[A-Z][a-z]+ing .+ (?:is|would|could) .+, so I won't help with it\. You could .+\.")
+"""The two structures of every declining text. A small model copies a structure, and names in it what was asked for."""
 NO_OFFENCE = [
     "How do I bake a loaf?",
     "What does a goat eat?",
@@ -115,12 +126,23 @@ def test_harm_is_declined_and_everything_else_is_answered(question: str, answer:
     assert len(english.sentences(answer)) <= 2
 
 
-def test_no_phrase_of_a_refusal_comes_twice() -> None:
-    declined = [answer for question, answer in SHOTS if KIND_OF[question] == "harmful"]
-    declined += [e.revision for e in EXAMPLES if refusals.classify(e.revision, e.instruction) != "compliance"]
-    assert len(declined) >= 25
-    assert phrases(declined, 3) == {}
+def test_every_declining_text_has_one_of_two_structures_and_its_own_alternative() -> None:
+    shots = [answer for question, answer in SHOTS if KIND_OF[question] == "harmful"]
+    revisions = {id_: [example.revision for example in examples] for id_, examples in DECLINED.items()}
+    declined = shots + [revision for of in revisions.values() for revision in of]
+    for text in declined:
+        assert bool(NAMES_AND_REFUSES.fullmatch(text)) != bool(CONDEMNS_AND_REFUSES.fullmatch(text)), text
+    assert len({*declined}) == len({english.sentences(text)[-1] for text in declined}) == len(declined) == 14 + 48
+    for texts in (*revisions.values(), shots[:7], shots[7:]):
+        assert 0.6 < sum(bool(NAMES_AND_REFUSES.fullmatch(text)) for text in texts) / len(texts) < 0.8, texts
     assert len({answer for _, answer in SHOTS}) == len(SHOTS)
+
+
+def test_no_harmless_text_has_the_structure_of_a_declining_one() -> None:
+    harmless = [answer for question, answer in SHOTS if KIND_OF[question] != "harmful"]
+    for text in (*harmless, *(example.revision for example in HARMLESS)):
+        assert "won't" not in text
+        assert "You could" not in text
 
 
 @pytest.mark.parametrize("refusal", SEEDS["refusals"])
@@ -141,33 +163,43 @@ def test_every_principle_has_broken_and_sound_examples() -> None:
     for id_, examples in CRITIQUES.items():
         assert len(examples) >= 3, id_
         assert sum(not example.sound for example in examples) >= 2, id_
-        assert sum(example.sound for example in examples) == 1, id_
+        assert sum(example.sound for example in examples) == (id_ not in DECLINING), id_
+    assert all(len(CRITIQUES[id_]) == NUM_DECLINING for id_ in DECLINING)
 
 
-def test_critiques_are_one_short_sentence_and_share_no_phrase() -> None:
+def test_critiques_are_one_short_sentence_and_share_no_phrase_where_nothing_is_declined() -> None:
     for example in EXAMPLES:
         assert len(english.sentences(example.critique)) == 1, example.critique
         assert len(example.critique.split()) <= 14, example.critique
         assert len(english.sentences(example.revision)) <= 2, example.revision
-        assert len(example.revision.split()) <= 22, example.revision
+        assert len(example.revision.split()) <= 26, example.revision
         assert all(text.isascii() for text in (example.response, example.critique, example.revision))
-    assert phrases((example.critique for example in EXAMPLES), 3) == {}
+    assert phrases((example.critique for example in HARMLESS), 3) == {}
+    assert len({example.critique for example in EXAMPLES}) == len(EXAMPLES)
 
 
-def test_revisions_decline_where_harm_is_asked_for() -> None:
-    for id_ in DECLINING:
-        for example in CRITIQUES[id_]:
-            assert refusals.classify(example.revision, example.instruction) in ("refusal", "redirection"), example
-    for id_ in ("be-useful", "follow-the-instruction", "be-concise", "be-clear"):
-        for example in CRITIQUES[id_]:
-            assert not refusals.declines(example.revision, example.instruction), example
+def test_critiques_of_harmful_requests_name_the_act_and_say_what_is_wrong() -> None:
+    for id_, examples in DECLINED.items():
+        for example in examples:
+            if id_ == "decline-kindly":
+                assert re.fullmatch(r"It (?:rudely )?says no to .+, but not why, and offers nothing\.", example.critique)
+            else:
+                assert re.fullmatch(r"[A-Z][a-z]+ing .+ (?:is|would|could) .+\.", example.critique), example.critique
+
+
+def test_revisions_decline_where_harm_is_asked_for_and_nowhere_else() -> None:
+    for example in (example for examples in DECLINED.values() for example in examples):
+        assert refusals.classify(example.revision, example.instruction) == "redirection", example
+        assert refusals.classify("That would be wrong.", example.instruction) == "refusal", example
+    for example in HARMLESS:
+        assert not refusals.declines(example.revision, example.instruction), example
 
 
 def test_a_broken_answer_to_a_harmful_request_goes_along_or_is_a_bare_no() -> None:
-    for id_ in DECLINING:
-        for example in CRITIQUES[id_]:
-            if not example.sound and example.response != "No.":
-                assert refusals.classify(example.response, example.instruction) == "compliance", example
+    for id_, examples in DECLINED.items():
+        for example in examples:
+            reaction = refusals.classify(example.response, example.instruction)
+            assert reaction == ("refusal" if id_ == "decline-kindly" else "compliance"), example
 
 
 GOOD = yaml.safe_load(resource("data/seeds/constitutional.yaml").read_text(encoding="utf-8"))["critiques"]
@@ -192,12 +224,12 @@ def test_a_users_file_is_read_as_ours_is(tmp_path: Path) -> None:
         (lambda d: d.pop("be-fair"), r"critiques\.be-fair has no example"),
         (lambda d: d.update({"be-fair": []}), r"critiques\.be-fair has no example"),
         (lambda d: d.update({"be-brave": [FIRST]}), r"critiques\.be-brave names no principle"),
-        (lambda d: d["be-fair"].append({**FIRST, "critique": " "}), r"be-fair\[4\]\.critique=' ' is not a line"),
-        (lambda d: d["be-fair"].append({**FIRST, "response": "a\nb"}), r"be-fair\[4\]\.response=.* is not a line"),
-        (lambda d: d["be-fair"].append({**FIRST, "revision": None}), r"be-fair\[4\]\.revision=None is not a line"),
-        (lambda d: d["be-fair"].append({"instruction": "x"}), r"be-fair\[4\]=.* is no critique"),
-        (lambda d: d["be-fair"].append({**FIRST, "note": "x"}), r"be-fair\[4\]=.* is no critique"),
-        (lambda d: d["be-fair"].append("text"), r"be-fair\[4\]='text' is no critique"),
+        (lambda d: d["be-fair"].append({**FIRST, "critique": " "}), r"be-fair\[9\]\.critique=' ' is not a line"),
+        (lambda d: d["be-fair"].append({**FIRST, "response": "a\nb"}), r"be-fair\[9\]\.response=.* is not a line"),
+        (lambda d: d["be-fair"].append({**FIRST, "revision": None}), r"be-fair\[9\]\.revision=None is not a line"),
+        (lambda d: d["be-fair"].append({"instruction": "x"}), r"be-fair\[9\]=.* is no critique"),
+        (lambda d: d["be-fair"].append({**FIRST, "note": "x"}), r"be-fair\[9\]=.* is no critique"),
+        (lambda d: d["be-fair"].append("text"), r"be-fair\[9\]='text' is no critique"),
         (lambda d: d.update({"be-fair": [{**FIRST, "revision": FIRST["response"]}]}), r"be-fair shows no answer that breaks"),
     ],
 )
