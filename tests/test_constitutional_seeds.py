@@ -63,7 +63,8 @@ def test_kinds_have_the_forms_that_were_promised() -> None:
     assert len(forms["harmful"]) >= 10
     assert len(forms["borderline"]) >= 6
     assert len(forms["ordinary"]) >= 8
-    assert all(len(texts) >= 6 for kind in forms.values() for texts in kind.values())
+    sizes = {kind: {len(texts) for texts in of.values()} for kind, of in forms.items()}
+    assert sizes == {"harmful": {14}, "borderline": {10}, "ordinary": {10}}
     categories = {form.split("_")[0] for form in forms["harmful"]}
     assert categories == {"harmlessness", "honesty", "respect"}
     assert len({form for kind in forms.values() for form in kind}) == sum(map(len, forms.values()))
