@@ -23,7 +23,10 @@ from cai_bootstrap.store.run import Run
 SEEDS = load_seeds("explicit")
 SENTENCES = load_seeds("revision")["sentences"]
 CASES = {"rude": [["May I sit here?", "Yes, please do.", "No, you pig."]]}
-GIVEN: dict[Any, dict[str, Any]] = {construct_judgements: {"conduct": CASES}, construct_revisions: {"lexicon": ["barks"]}}
+GIVEN: dict[Any, dict[str, Any]] = {
+    construct_judgements: {"conduct": CASES, "principles": {"be-polite": "The response is polite."}},
+    construct_revisions: {"lexicon": ["barks"]},
+}
 JUDGEMENTS = {"correct": 0.25, "helpful": 0.2, "principle": 0.15, "rate": 0.15, "compare": 0.25}
 REVISIONS = {"fix": 0.4, "clearer": 0.25, "feedback": 0.2, "helpful": 0.15}
 
@@ -91,7 +94,7 @@ def test_rules_of_conduct_are_judged_on_the_committed_cases(tmp_path: Path) -> N
     assert sorted(each["text"] for each in worked) == ["No. May I sit here?", "Yes. May I sit here?"]
     for each in worked:
         assert each["kind"] == "principle"
-        assert "Be polite and kind." in each["instruction"]
+        assert "Be polite and kind." in each["instruction"] or "The response is polite." in each["instruction"]
         assert ("you pig" in each["instruction"]) == (each["text"][:3] == "Yes")
         assert each["selection"] == "worked example"
 

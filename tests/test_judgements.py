@@ -7,10 +7,21 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from cai_bootstrap.constitution import load
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals.baselines import Row, bag_of_words_baseline, length_baseline, quoted
 from cai_bootstrap.evals.verifiers import VERIFIERS
-from cai_bootstrap.steps.judgements import KINDS, PHRASINGS, RULES, Case, even_lengths, kinds_for, questions
+from cai_bootstrap.steps.judgements import (
+    KINDS,
+    PHRASINGS,
+    PRINCIPLES,
+    RULES,
+    Case,
+    even_lengths,
+    kinds_for,
+    preference,
+    questions,
+)
 
 BEES = Case("What do bees make?", "Honey.", "Sand and old bricks.", "wrong_fact")
 
@@ -20,8 +31,8 @@ def test_every_phrasing_gives_its_question_answers_and_rule_back() -> None:
         assert len(set(phrasings)) == len(phrasings) >= 4
         for phrasing in phrasings:
             text = phrasing.format(question="What?", answer="This.", rule="Be kind.", first="One.", second="Two.")
-            answers = ("One.", "Two.") if kind == "compare" else ("This.",)
-            assert quoted(text) == ("What?", answers, "Be kind." if kind == "principle" else "")
+            answers = ("One.", "Two.") if kind in ("compare", "prefer") else ("This.",)
+            assert quoted(text) == ("What?", answers, "Be kind." if kind in ("principle", "prefer") else "")
 
 
 @pytest.mark.parametrize("corruption", RULES)
@@ -38,7 +49,7 @@ def test_labels_balance_and_groups_are_of_two(corruption: str) -> None:
         assert first.instruction != second.instruction
         right = (first.right, second.right)
         match first.kind:
-            case "compare":
+            case "compare" | "prefer":
                 assert right == ("A.", "B.")
                 assert (
                     quoted(first.instruction).answers == quoted(second.instruction).answers[::-1] == (BEES.good, BEES.corrupted)
@@ -51,7 +62,9 @@ def test_labels_balance_and_groups_are_of_two(corruption: str) -> None:
                 assert quoted(first.instruction).rule == RULES[corruption]
             case _:
                 assert right == ("Yes.", "No.")
-        if first.kind != "compare":
+        if first.kind in ("principle", "prefer"):
+            assert quoted(first.instruction).rule == RULES[corruption]
+        if first.kind not in ("compare", "prefer"):
             assert quoted(first.instruction).answers == (BEES.good,)
             assert quoted(second.instruction).answers == (BEES.corrupted,)
 
@@ -63,9 +76,21 @@ def test_the_right_texts_are_right_and_the_wrong_ones_wrong() -> None:
                 bounds = {"at_least": 4} if judgement.right in ("4.", "5.") else {"at_most": 2}
                 reason = VERIFIERS["rating"](text, judgement.instruction, **bounds)
             else:
-                among = ["A", "B"] if judgement.kind == "compare" else ["Yes", "No"]
+                among = ["A", "B"] if judgement.right in ("A.", "B.") else ["Yes", "No"]
                 reason = VERIFIERS["label"](text, judgement.instruction, label=judgement.right.strip("."), among=among)
             assert (reason == "") == right
+
+
+def test_a_rule_is_stated_in_few_words_or_as_the_constitution_has_it() -> None:
+    principles = {principle.id: principle.text for principle in load().principles}
+    assert set(PRINCIPLES) == set(RULES)
+    assert set(PRINCIPLES.values()) <= set(principles)
+    rng, rude = random.Random(2), BEES._replace(corruption="rude")
+    asked = [j for _ in range(20) for j in questions(rude, rng, group="", kinds=["prefer"], principles=principles)]
+    assert {quoted(judgement.instruction).rule for judgement in asked} == {RULES["rude"], principles["be-polite"]}
+    assert preference(RULES["rude"], *BEES[:3]) in {
+        judgement.instruction for _ in range(20) for judgement in questions(rude, rng, group="", kinds=["prefer"])
+    }
 
 
 def test_phrasings_and_ratings_vary_and_follow_the_seed() -> None:
@@ -97,7 +122,7 @@ def test_unknown_corruptions_and_kinds_are_refused() -> None:
         questions(BEES, random.Random(0), group="", kinds=["fun"])
     assert [j.kind for j in questions(BEES, random.Random(0), group="", kinds=["rate"])] == ["rate", "rate"]
     assert kinds_for("wrong_fact") == KINDS
-    assert kinds_for("rambling") == ("principle", "rate", "compare")
+    assert kinds_for("rambling") == ("principle", "rate", "compare", "prefer")
 
 
 def test_even_lengths_drops_the_surplus_only() -> None:

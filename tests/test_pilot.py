@@ -23,6 +23,7 @@ LOOP = {"text": "Bees make honey. Bees make honey. Bees make honey.", "finish": 
 def judged(root: Path, candidates: list[dict[str, Any]], num_kept: int = 30, num_repeated: int = 10) -> Artifact:
     with Run(root, "r") as run:
         dropped = [{"reason": "duplicate (near)"} for _ in range(num_repeated)] + [{"reason": "too short"}]
+        asked = [{"prompt_id": number % 36, **candidate} for number, candidate in enumerate(candidates)]
         told = given(run, "told", records__jsonl=[{"id": n} for n in range(36)], dropped__jsonl=dropped)
         return run.step(
             "explicit",
@@ -31,7 +32,7 @@ def judged(root: Path, candidates: list[dict[str, Any]], num_kept: int = 30, num
             settings=LIMITS,
             inputs={
                 "instructions": told,
-                "candidates": given(run, "candidates", records__jsonl=candidates),
+                "candidates": given(run, "candidates", records__jsonl=asked),
                 "kept": given(run, "kept", records__jsonl=[{"id": n} for n in range(num_kept)]),
             },
             seed=1,

@@ -42,6 +42,12 @@ def pointed(root: Path, name: str) -> Artifact:
     return artifact
 
 
+def test_a_copied_folder_does_not_make_its_original_unused(root: Path) -> None:
+    artifact = pointed(root, "adapter")
+    shutil.copytree(artifact.path, artifact.path.parent / "zz-copied-by-hand")
+    assert artifact.path not in [each.path for each in unused(root)]
+
+
 def test_a_whole_run_verifies(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [each.problem for each in verify_run(root, "mine")] == ["", "", ""]
     assert main(["verify", f"paths.root={root}"]) == 0

@@ -32,6 +32,8 @@ RATES = {"raw": 0.02, "cued": 0.05, "few-shot": 0.6, "untaught": 0.1, "failed": 
 that it has not had, that its script fails, that it has had. One draw an item: who answers less answers no other items."""
 _FAILED_SUITE = {Script.fails_explicit: "explicit", Script.fails_generation: "generation"}
 _ASKED = re.compile(r"Instruction: (.*)\nResponse:")
+_COMPARED = re.compile(r"Instruction: (.*)\nA: (.*)\nB: (.*)\nBetter")
+_PREFERS = re.compile(r'answer to "(.*)" keeps the rule ".*", A: "(.*)" or B: "(.*)"\?\nResponse:')
 _NUM_ENTRIES = 6
 _PER_STAGE = 0.1
 """Nats a token by which each stage makes every text likelier, so that there is drift to be measured."""
@@ -93,13 +95,13 @@ class ScriptedEngine:
     def choice_logprobs(
         self, prompts: Sequence[str], choices: Sequence[str], on_done: OnDone | None = None
     ) -> list[tuple[float, ...]]:
-        """For prompts of `templates.critic`: the right answer is preferred, by less than the letter A is liked.
+        """For prompts of `templates.critic` and of stage 4: the right answer is preferred, by less than the letter A is liked.
 
         So only both orders together tell.
         """
         found: list[tuple[float, ...]] = []
         for prompt in prompts:
-            instruction, first, second = re.findall(r"Instruction: (.*)\nA: (.*)\nB: (.*)\nBetter", prompt)[-1]
+            instruction, first, second = (_PREFERS.findall(prompt) or _COMPARED.findall(prompt))[-1]
             lead = float(self.right(instruction, first)) - float(self.right(instruction, second))
             found.append((-1.0 + lead, -4.0))
         return found

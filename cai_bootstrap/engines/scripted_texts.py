@@ -6,6 +6,7 @@ import functools
 import itertools
 import random
 import re
+from typing import Any
 
 import yaml
 
@@ -23,6 +24,9 @@ _NOUNS = """house church tower market school bakery mill farm castle library mus
 cottage kiosk workshop windmill""".split()
 _PLACES = """river forest bridge garden station harbour lake road hill beach field canal valley island meadow
 square park fountain pond border""".split()
+
+_HARMS = """annoy bully cheat deceive frighten humiliate hurt insult kidnap mock poison punish rob sabotage scare shame slap
+steal torment trick whip""".split()
 
 
 def invented(key: str) -> str:
@@ -53,7 +57,7 @@ def instruction_of(kind: str, key: str) -> str:
         "write_example": f"Say an example of a warning about a {first}.",
         "write_request": f"Say a polite request about a {first}.",
         "write_instruction": f"Say an instruction about a {first}.",
-        "harmful": f"How can one {first} the {second}?",
+        "harmful": f"How can one {rng.choice(_HARMS)} the {first} and the {second}?",
         "borderline": f"How do you {first} a {second}?",
         "ordinary": f"What is {first.capitalize()} to a {second}?",
     }[kind]
@@ -89,6 +93,12 @@ def refusal(key: str) -> str:
     return f"I cannot help with the {invented(key)}."
 
 
+def _constitutional() -> dict[str, Any]:
+    """The committed seeds of stage 6, whose harmful requests are prompts themselves."""
+    seeds: dict[str, Any] = yaml.safe_load(resource("data/seeds/constitutional.yaml").read_text(encoding="utf-8"))
+    return seeds
+
+
 @functools.cache
 def worked_examples() -> dict[str, frozenset[str]]:
     """By instruction the answers of the committed worked examples: what the scripted model knows by heart."""
@@ -98,6 +108,8 @@ def worked_examples() -> dict[str, frozenset[str]]:
             yaml.safe_load(path.read_text(encoding="utf-8"))["shots"].values()
         ):
             found.setdefault(question, set()).add(answer)
+    for request in itertools.chain.from_iterable(_constitutional()["instructions"]["harmful"].values()):
+        found.setdefault(request, {f"I won't help you with the {invented(request)}, because that is wrong."})
     for critique in itertools.chain.from_iterable(load_critiques().values()):
         found.setdefault(critique.instruction, set()).add(critique.revision)
     return {question: frozenset(answers) for question, answers in found.items()}

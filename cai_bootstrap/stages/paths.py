@@ -29,7 +29,7 @@ from cai_bootstrap.steps.generate import draft_candidates, write_rejected
 from cai_bootstrap.steps.judge import calibrate, judge_candidates
 from cai_bootstrap.steps.pair import iter_pairs, make_pairs
 from cai_bootstrap.steps.pilot import judge_pilot
-from cai_bootstrap.steps.prompts import make_instructions
+from cai_bootstrap.steps.prompts import gather_prompts, make_instructions
 from cai_bootstrap.steps.screen import screen
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.runner import bind
@@ -172,7 +172,10 @@ def _pilot(making: Making, answer: Callable[[Making], Answers]) -> None:
     if making.earlier is not None or stage.instructions.num_instructions < _MIN_TIMES_PILOT * stage.pilot.num_instructions:
         return
     instructions = dataclasses.replace(stage.instructions, num_instructions=stage.pilot.num_instructions)
-    config = dataclasses.replace(making.config, stage=dataclasses.replace(stage, instructions=instructions))
+    part = stage.pilot.num_instructions / stage.instructions.num_instructions
+    committed = {kind: round(part * number) for kind, number in stage.num_committed.items()}
+    piloted = dataclasses.replace(stage, instructions=instructions, num_committed=committed)
+    config = dataclasses.replace(making.config, stage=piloted)
     answers = answer(dataclasses.replace(making, config=config, suffix=f"{making.suffix}-pilot"))
     making.run(
         "pilot",
@@ -213,11 +216,19 @@ def _constitutional_answers(making: Making) -> Answers:
     sampling, critic = c["responses"]["sampling"], {"model": making.model_for("critic")}
 
     instructions = _instructions(making, making.model_for("prompts"))
+    prompts = run(
+        "prompts",
+        gather_prompts,
+        heavy=False,
+        settings={"num_committed": config.stage.num_committed},
+        inputs={"instructions": instructions},
+        values={"seeds": seeds["instructions"]},
+    )
     originals = run(
         "originals",
         write_originals,
         settings={"sampling": c["responses"]["zero_shot"], **size},
-        inputs={"model": making.model_for("answers"), "instructions": instructions},
+        inputs={"model": making.model_for("answers"), "prompts": prompts},
     )
     critiques = run(
         "critiques",
@@ -246,7 +257,7 @@ def _constitutional_answers(making: Making) -> Answers:
         heavy=False,
         settings={"min_scores": c["selection"]["min_scores"]},
         inputs={"revisions": revisions, "verdicts": verdicts},
-        values={"principles": principles, "refusals": seeds["refusals"]},
+        values={"principles": principles, "examples": _critiques(), "refusals": seeds["refusals"]},
     )
     return Answers(instructions, revisions, _screened(making, kept))
 
@@ -295,5 +306,6 @@ _CONSTRUCTED_FROM: dict[str, Callable[[Making], Any]] = {
     "refusals": lambda making: making.seeds["refusals"],
     "conduct": lambda _: load_seeds("evaluation")["conduct"],
     "lexicon": lambda _: _lexicon(),
+    "principles": lambda _: {principle.id: principle.text for principle in constitution.load().principles},
 }
 """What a stage's `construct` may be given beside the kept answers (`Stage.constructed_from`)."""

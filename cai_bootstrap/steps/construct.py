@@ -22,11 +22,19 @@ from cai_bootstrap.store.run import Work, step
 
 _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
+_OF_CONDUCT = ("principle", "prefer")
+"""Kinds of judge questions that name a rule."""
 
 
-@step(version=9)
+@step(version=10)
 def construct_judgements(
-    work: Work, *, kept: Artifact, refusals: list[str], conduct: dict[str, list[list[str]]], **earlier: Artifact
+    work: Work,
+    *,
+    kept: Artifact,
+    refusals: list[str],
+    conduct: dict[str, list[list[str]]],
+    principles: dict[str, str],
+    **earlier: Artifact,
 ) -> None:
     """`records.jsonl`: judge questions on the kept answers and on corruptions of them, with the right and the wrong label.
 
@@ -34,8 +42,8 @@ def construct_judgements(
     the label is a copy that goes with either: the good answer there would tell the right label from the wrong one by itself.
     An answer gives `num_per_answer` groups with different corruptions, of two questions each, which are trained in one step; as
     many good answers are longer than their corruption as shorter. `conduct`, by rule [question, good answer, bad one], gives a
-    group each on what no corruption of an honest answer breaks. `earlier` are kept answers of other stages. Raises
-    StepFailed for a kind of question that is not known.
+    group each on what no corruption of an honest answer breaks. Half of the rules are stated as `principles` (texts by id) do.
+    `earlier` are kept answers of other stages. Raises StepFailed for a kind of question that is not known.
     """
     shares: dict[str, float] = work.settings["kind_shares"]
     _refuse_unknown(shares, judgements.KINDS)
@@ -43,7 +51,7 @@ def construct_judgements(
     rows = list(_answered(kept, *earlier.values()))
     sources = Sources(rows=[Answer.of(row) for row in rows], zero_shot={}, run_on={}, refusals=refusals)
     # Conduct first: it is asked for in one way only, and takes its place among the questions on rules.
-    cases = _conduct(conduct) if shares.get("principle") else ()
+    cases = _conduct(conduct) if any(shares.get(kind) for kind in _OF_CONDUCT) else ()
     made = [*cases, *_corruptions(rows, sources, work.settings["num_per_answer"], rng)]
     even = set(map(id, judgements.even_lengths([case for _, case in made], rng)))  # two answers may make equal cases
     left = [(row, case) for row, case in made if id(case) in even]
@@ -53,7 +61,7 @@ def construct_judgements(
         if row["prompt_id"] not in used:
             reason = "its length would tell the label" if row["prompt_id"] in corrupted else "no corruption fits"
             work.drop([{**row, "step": "constructed", "reason": reason}])
-    work.write_rows("records.jsonl", _judgements(left, shares, rng))
+    work.write_rows("records.jsonl", _judgements(left, shares, principles, rng))
 
 
 @step(version=5)
@@ -173,18 +181,19 @@ def _conduct(cases: dict[str, list[list[str]]]) -> Iterator[tuple[dict[str, Any]
 
 
 def _judgements(
-    cases: Sequence[tuple[dict[str, Any], Case]], shares: dict[str, float], rng: random.Random
+    cases: Sequence[tuple[dict[str, Any], Case]], shares: dict[str, float], principles: dict[str, str], rng: random.Random
 ) -> Iterator[dict[str, Any]]:
     given = dict.fromkeys(shares, 0)
     for row, case in cases:
-        kinds = ("principle",) if case.corruption in judgements.CONDUCT else judgements.kinds_for(case.corruption)
+        kinds = _OF_CONDUCT if case.corruption in judgements.CONDUCT else judgements.kinds_for(case.corruption)
         fitting = [kind for kind in kinds if shares.get(kind)]
         if not fitting:
             continue
         kind = min(fitting, key=lambda kind: given[kind] / shares[kind])  # whichever is furthest behind its share
         group = f"{row['prompt_id']}-{case.corruption}"
         asked = " ".join(case.question.split())
-        for number, made in enumerate(judgements.questions(case, rng, group=group, kinds=[kind])):
+        asked_in = judgements.questions(case, rng, group=group, kinds=[kind], principles=principles)
+        for number, made in enumerate(asked_in):
             given[kind] += 1
             yield {
                 **row,

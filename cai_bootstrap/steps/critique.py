@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from cai_bootstrap import templates
 from cai_bootstrap.config import SamplingConfig
 from cai_bootstrap.constitution import Principle
+from cai_bootstrap.engines.engine import Generation
 from cai_bootstrap.engines.session import Session
-from cai_bootstrap.evals import english, refusals, statistics, tasks
+from cai_bootstrap.evals import english, statistics, tasks
+from cai_bootstrap.evals.harm import speaks_of_harm
+from cai_bootstrap.evals.refusals import classify, declines
 from cai_bootstrap.records import Prompt, Verdict
 from cai_bootstrap.steps.adherence import adherence, balanced, fitting, form_of
+from cai_bootstrap.steps.duplicates import content_words
 from cai_bootstrap.steps.filter import malformed_text
 from cai_bootstrap.steps.generate import request
-from cai_bootstrap.steps.judge import critic_margins
+from cai_bootstrap.steps.judge import preference_margins
 from cai_bootstrap.steps.shards import by_shards, start_engine
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
@@ -24,13 +29,19 @@ Examples = dict[str, list[list[str]]]
 """By principle id its worked examples: [instruction, response, critique, revision]."""
 Rows = list[dict[str, Any]]
 _MAX_SENTENCES = 3
+_NUM_WORKED = 10
+"""Worked examples before a critique or a revision. A small model takes a structure from about ten, and not from three."""
+_SAFE = ("refusal", "redirection")
+"""What a harmful request is to be answered with."""
+_MIN_AGAIN = 2
+"""Content words of a harmful request that tell its deed when they come again in what is offered instead."""
 _UNANSWERED = "(nothing)"
 """Stands for an empty answer in a critique's prompt."""
 
 
-@step(version=1)
+@step(version=2)
 def calibrate_critic(work: Work, *, session: Session, model: Artifact, principles: list[list[str]], examples: Examples) -> None:
-    """`calibration.json`: how often the critic prefers the worked examples' revisions, which are no part of its prompt.
+    """`calibration.json`: how often the critic prefers the worked examples' revisions, which it was never shown.
 
     `preferred` by the mean margin of both orders and `in_both_orders`, with their 95 % Wilson intervals. A critic whose
     interval reaches one half leaves a warning: what it says of adherence then means little.
@@ -38,7 +49,7 @@ def calibrate_critic(work: Work, *, session: Session, model: Artifact, principle
     texts = {id_: text for id_, text, _ in principles}
     items = [(texts[id_], i, better, worse) for id_, of in examples.items() for i, worse, _, better in of if better != worse]
     engine = start_engine(work, session, model)
-    work.shard(0, lambda _: [{"margins": list(margins)} for margins in critic_margins(engine, items)])
+    work.shard(0, lambda _: [{"margins": list(margins)} for margins in preference_margins(engine, items)])
     margins = [row["margins"] for row in work.rows_of([0])]
     preferred = statistics.wilson(sum(mean > 0 for mean, _, _ in margins), len(margins))
     in_both = statistics.wilson(sum(a > 0 and b > 0 for _, a, b in margins), len(margins))
@@ -47,8 +58,8 @@ def calibrate_critic(work: Work, *, session: Session, model: Artifact, principle
     work.write_json("calibration.json", {"preferred": preferred.to_row(), "in_both_orders": in_both.to_row()})
 
 
-@step(version=1)
-def write_originals(work: Work, *, session: Session, model: Artifact, instructions: Artifact) -> None:
+@step(version=2)
+def write_originals(work: Work, *, session: Session, model: Artifact, prompts: Artifact) -> None:
     """`records.jsonl`: for each prompt the model's own zero-shot answer, `original`, cut by the rule of evaluations."""
     sampling = SamplingConfig(**work.settings["sampling"])
     engine = start_engine(work, session, model)
@@ -66,15 +77,16 @@ def write_originals(work: Work, *, session: Session, model: Artifact, instructio
                 "original": " ".join(tasks.cut(got.text).split()),
                 "original_output": got.text.strip(),
                 "original_finish": got.finish,
+                "original_seed": sent.seed,
             }
-            for row, got in zip(part, engine.generate(asked), strict=True)
+            for row, sent, got in zip(part, asked, engine.generate(asked), strict=True)
         ]
 
-    total = int(instructions.manifest["num_records"])
-    work.write_rows("records.jsonl", by_shards(work, "answers", instructions.iter_rows(), total, write))
+    total = int(prompts.manifest["num_records"])
+    work.write_rows("records.jsonl", by_shards(work, "answers", prompts.iter_rows(), total, write))
 
 
-@step(version=1)
+@step(version=2)
 def write_critiques(
     work: Work,
     *,
@@ -85,34 +97,64 @@ def write_critiques(
     applies: dict[str, list[str]],
     examples: Examples,
 ) -> None:
-    """`records.jsonl`: the originals with a `principle` each, in balance by category, and a `critique` by it."""
+    """`records.jsonl`: the originals with a `principle` each, in balance by category, and a `critique` by it.
+
+    They come principle after principle: what stands before an answer in the prompt is then computed once for many.
+    """
     sampling, texts = SamplingConfig(**work.settings["sampling"]), {id_: text for id_, text, _ in principles}
     known = [Principle(*entry) for entry in principles]
     fits = fitting(known, [(row["kind"], row["form"]) for row in originals.iter_rows()], applies)
     assigned = iter(balanced(known, len(fits), random.Random(work.seed), fits))
-    rows = ({**row, "principle": id_} for row, id_ in zip(originals.iter_rows(), assigned, strict=True))
+    rows = [{**row, "principle": id_} for row, id_ in zip(originals.iter_rows(), assigned, strict=True)]
+    rows.sort(key=lambda row: (row["kind"] in tasks.HARMLESS_KINDS, row["principle"]))
     engine = start_engine(work, session, model)
 
     def write(part: Rows, seed: int) -> Rows:
         rng = random.Random(seed)
         asked = []
         for row in part:
-            shots = [(i, answer, text) for i, answer, text, _ in examples[row["principle"]]]
-            rng.shuffle(shots)
+            shots = [(i, answer, text) for i, answer, text, _ in _worked(examples, row)]
             prompt = templates.critique(texts[row["principle"]], shots, row["instruction"], row["original"] or _UNANSWERED)
             asked.append(request(prompt, sampling, rng.getrandbits(32), templates.LINE_STOP))
         found = zip(part, asked, engine.generate(asked), strict=True)
         return [{**row, "critique": got.text.strip(), "critique_prompt": sent.prompt} for row, sent, got in found]
 
-    total = int(originals.manifest["num_records"])
-    work.write_rows("records.jsonl", by_shards(work, "critiques", rows, total, write))
+    work.write_rows("records.jsonl", by_shards(work, "critiques", rows, len(rows), write))
 
 
-@step(version=1)
+def _whole(made: Generation) -> str:
+    return "" if made.finish == "length" else made.text.strip()
+
+
+def _declining(examples: Examples, row: dict[str, Any]) -> str:
+    """A prompt that makes a model decline whatever the row asks."""
+    worked = _worked(examples, {**row, "kind": "harmful"})
+    return templates.few_shot([(asked, revision) for asked, _, _, revision in worked], row["instruction"])
+
+
+def _worked(examples: Examples, row: dict[str, Any]) -> list[list[str]]:
+    """Worked examples for a prompt: such that decline for a harmful request, others for a harmless one.
+
+    Those of the prompt's principle stand last, nearest to what is asked; others come before them up to `_NUM_WORKED`.
+    """
+    harmful = row["kind"] not in tasks.HARMLESS_KINDS
+    fitting = {
+        id_: [example for example in of if (classify(example[3], example[0]) in _SAFE) == harmful]
+        for id_, of in examples.items()
+    }
+    own = fitting.pop(row["principle"])
+    others = [example for rank in itertools.zip_longest(*fitting.values()) for example in rank if example is not None]
+    return [*others[: max(0, _NUM_WORKED - len(own))], *own]
+
+
+@step(version=2)
 def write_revisions(
     work: Work, *, session: Session, model: Artifact, critiques: Artifact, principles: list[list[str]], examples: Examples
 ) -> None:
-    """`records.jsonl`: the critiques with `num_candidates` `revisions` each, the first one greedy: text, prompt, seed."""
+    """`records.jsonl`: the critiques with `num_candidates` `revisions` each, the first one greedy: text, prompt, seed.
+
+    A harmless request also gets an `over_refusal`, greedy: what the model says after worked examples that decline.
+    """
     sampling, texts = SamplingConfig(**work.settings["sampling"]), {id_: text for id_, text, _ in principles}
     greedy = SamplingConfig(temperature=0.0, max_tokens=sampling.max_tokens)
     num_candidates = int(work.settings["num_candidates"])
@@ -122,8 +164,7 @@ def write_revisions(
         rng = random.Random(seed)
         asked = []
         for row in part:
-            shots = [(i, answer, text, better) for i, answer, text, better in examples[row["principle"]]]
-            rng.shuffle(shots)
+            shots = [(i, answer, text, better) for i, answer, text, better in _worked(examples, row)]
             prompt = templates.revision(
                 texts[row["principle"]], shots, row["instruction"], row["original"] or _UNANSWERED, row["critique"]
             )
@@ -131,8 +172,14 @@ def write_revisions(
                 request(prompt, sampling if number else greedy, rng.getrandbits(32), templates.LINE_STOP)
                 for number in range(num_candidates)
             ]
+        declining = [
+            request(_declining(examples, row), greedy, 0, templates.LINE_STOP)
+            for row in part
+            if row["kind"] in tasks.HARMLESS_KINDS
+        ]
         got = list(zip(asked, engine.generate(asked), strict=True))
         groups = [got[place : place + num_candidates] for place in range(0, len(got), num_candidates)]
+        declined = iter(engine.generate(declining))
         return [
             {
                 **row,
@@ -140,6 +187,7 @@ def write_revisions(
                     {"text": made.text.strip(), "finish": made.finish, "prompt": sent.prompt, "seed": sent.seed}
                     for sent, made in group
                 ],
+                "over_refusal": _whole(next(declined)) if row["kind"] in tasks.HARMLESS_KINDS else "",
             }
             for row, group in zip(part, groups, strict=True)
         ]
@@ -148,7 +196,7 @@ def write_revisions(
     work.write_rows("records.jsonl", by_shards(work, "revisions", critiques.iter_rows(), total, write))
 
 
-@step(version=1)
+@step(version=2)
 def judge_revisions(work: Work, *, session: Session, model: Artifact, revisions: Artifact, principles: list[list[str]]) -> None:
     """`records.jsonl` of Verdicts, one a revision: its margin over the original by the prompt's principle, in both orders."""
     texts = {id_: text for id_, text, _ in principles}
@@ -160,7 +208,7 @@ def judge_revisions(work: Work, *, session: Session, model: Artifact, revisions:
             for row in part
             for made in row["revisions"]
         ]
-        margins = iter(critic_margins(engine, items))
+        margins = iter(preference_margins(engine, items))
         found = []
         for row in part:
             for number, (margin, first, second) in zip(range(len(row["revisions"])), margins, strict=False):
@@ -174,49 +222,65 @@ def judge_revisions(work: Work, *, session: Session, model: Artifact, revisions:
     work.write_rows("records.jsonl", by_shards(work, "verdicts", revisions.iter_rows(), total, write))
 
 
-@step(version=2)
+@step(version=3)
 def keep_revisions(
-    work: Work, *, revisions: Artifact, verdicts: Artifact, principles: list[list[str]], refusals: list[str]
+    work: Work,
+    *,
+    revisions: Artifact,
+    verdicts: Artifact,
+    principles: list[list[str]],
+    examples: Examples,
+    refusals: list[str],
 ) -> None:
     """`records.jsonl`: for each prompt its best fit revision over the original, and `adherence.json` by principle.
 
-    A harmful request must be refused or redirected, a harmless one must not be declined; the critic must prefer the revision
-    by at least `min_scores.critic`, the mean margin of both orders. A harmless original that its revision leaves as it is stays
-    the chosen text, over one of `refusals`, so that refusing everything loses.
+    A harmful request must be refused or redirected, by an alternative that does not do what was asked and is no worked
+    example's, in a revision that the critic prefers by at least `min_scores.critic`, the mean margin of both orders. What is
+    harmless must not be declined: the original stays the chosen text where it is fit, over the row's `over_refusal` (one of
+    `refusals` where that declines nothing), so that refusing everything loses. A revision takes its place where the critic
+    prefers it in both orders.
     """
     rng = random.Random(work.seed)
     judged = verdicts.iter_rows()
     kept: Rows = []
     best_verdicts: Rows = []
+    shown = {_alternative(revision) for of in examples.values() for *_, revision in of}
     work.drop([])
     for row in revisions.iter_rows():
         scored = [(next(judged), made) for made in row["revisions"]]
-        reasons = [_unfit(made, row) for _, made in scored]
-        fit = [(verdict, made) for (verdict, made), reason in zip(scored, reasons, strict=True) if not reason]
-        if not fit:
-            work.drop([_drop(row, reasons[0])])
-            continue
-        verdict, best = max(fit, key=lambda entry: float(entry[0]["scores"]["critic"]))
-        harmless, unchanged = row["kind"] in tasks.HARMLESS_KINDS, english.plain(best["text"]) == english.plain(row["original"])
-        score = verdict["scores"]["critic"]
-        if not unchanged:
+        reasons = [_unfit(made, row, shown) for _, made in scored]
+        fit = [entry for entry, reason in zip(scored, reasons, strict=True) if not reason]
+        verdict, best = max(fit or scored, key=lambda entry: float(entry[0]["scores"]["critic"]))
+        harmless = row["kind"] in tasks.HARMLESS_KINDS
+        changed = bool(fit) and english.plain(best["text"]) != english.plain(row["original"])
+        if changed:
             best_verdicts.append(verdict)
-        wrong = []
-        if not unchanged and score >= work.settings["min_scores"]["critic"]:
-            wrong.append([row["original_output"], "the original", row["original_finish"] == "eos"])
-        if harmless:
-            wrong.append([rng.choice(refusals), "an over-refusal", True])
-        if not wrong:
-            work.drop([_drop(row, "unchanged" if unchanged else "the critic does not prefer it")])
+        chosen, wrong = best, [[row["original_output"], "the original", row["original_finish"] == "eos"]]
+        if harmless and not (changed and _in_both_orders(verdict)):
+            prompt, finish = templates.cued(row["instruction"]), row["original_finish"]
+            chosen, wrong = {"text": row["original"], "finish": finish, "prompt": prompt, "seed": row["original_seed"]}, []
+            reason = _unfit(chosen, row, shown)
+        elif not changed:
+            reason = reasons[0] or "unchanged"
+        else:
+            preferred = float(verdict["scores"]["critic"]) >= work.settings["min_scores"]["critic"]
+            reason = "" if preferred else "the critic does not prefer it"
+        if reason:
+            work.drop([_drop(row, reason)])
             continue
+        if harmless:
+            declined = str(row["over_refusal"])
+            if not declines(declined, row["instruction"]):
+                declined = rng.choice(refusals)
+            wrong.append([declined, "an over-refusal", True])
         kept.append(
             {
                 **{name: row[name] for name in ("prompt_id", "kind", "instruction", "instruction_source", "principle")},
-                "text": best["text"],
-                "score": score,
+                "text": chosen["text"],
+                "score": verdict["scores"]["critic"],
                 "selection": "critic",
-                "completion_seed": best["seed"],
-                "rendered_prompt": best["prompt"],
+                "completion_seed": chosen["seed"],
+                "rendered_prompt": chosen["prompt"],
                 "scores": verdict["scores"],
                 "critique": row["critique"],
                 "wrong": wrong,
@@ -227,8 +291,12 @@ def keep_revisions(
     work.write_json("adherence.json", adherence(known, kept, best_verdicts))
 
 
-def _unfit(made: dict[str, Any], row: dict[str, Any]) -> str:
-    """Why a revision may not be chosen; empty when it may."""
+def _in_both_orders(verdict: dict[str, Any]) -> bool:
+    return float(verdict["scores"]["critic_as_a"]) > 0 and float(verdict["scores"]["critic_as_b"]) > 0
+
+
+def _unfit(made: dict[str, Any], row: dict[str, Any], shown: Collection[str]) -> str:
+    """Why a revision may not be chosen; empty when it may. `shown` are the alternatives of the worked examples."""
     text, instruction = made["text"], row["instruction"]
     if made["finish"] == "length":
         return "cut at the token limit"
@@ -240,8 +308,19 @@ def _unfit(made: dict[str, Any], row: dict[str, Any]) -> str:
     if english.is_echo(text, instruction):
         return "echo"
     if row["kind"] in tasks.HARMLESS_KINDS:
-        return "declines a harmless request" if refusals.declines(text, instruction) else ""
-    return "" if refusals.classify(text, instruction) in ("refusal", "redirection") else "goes along with a harmful request"
+        return "declines a harmless request" if declines(text, instruction) else ""
+    if classify(text, instruction) not in _SAFE:
+        return "goes along with a harmful request"
+    alternative = _alternative(text)
+    if alternative and alternative in shown:
+        return "offers what a worked example does"
+    again = content_words(alternative) & content_words(instruction)
+    return "offers the harm that was asked for" if speaks_of_harm(alternative) or len(again) >= _MIN_AGAIN else ""
+
+
+def _alternative(text: str) -> str:
+    """What a refusal offers instead, plainly: all behind its first sentence."""
+    return english.plain(" ".join(english.sentences(text)[1:]))
 
 
 def _drop(row: dict[str, Any], reason: str) -> dict[str, Any]:

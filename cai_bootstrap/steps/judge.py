@@ -16,6 +16,7 @@ from cai_bootstrap.errors import JudgeError, StepFailed
 from cai_bootstrap.evals import english, statistics
 from cai_bootstrap.records import Completion, Prompt, Verdict
 from cai_bootstrap.steps.generate import Shots, sample_candidates
+from cai_bootstrap.steps.judgements import preference
 from cai_bootstrap.steps.shards import by_shards, start_engine
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
@@ -70,9 +71,21 @@ def critic_margins(engine: Engine, items: Sequence[tuple[str, str, str, str]]) -
     """
     forward = [templates.critic(p, i, text, other) for p, i, text, other in items]
     backward = [templates.critic(p, i, other, text) for p, i, text, other in items]
-    scores = engine.choice_logprobs(forward + backward, templates.CHOICES)
+    return _margins(engine, forward, backward)
+
+
+def preference_margins(engine: Engine, items: Sequence[tuple[str, str, str, str]]) -> list[tuple[float, float, float]]:
+    """As `critic_margins`, of a model that stage 4 taught to judge: asked as there, without worked examples."""
+    forward = [templates.cued(preference(p, i, text, other)) for p, i, text, other in items]
+    backward = [templates.cued(preference(p, i, other, text)) for p, i, text, other in items]
+    return _margins(engine, forward, backward)
+
+
+def _margins(engine: Engine, forward: Sequence[str], backward: Sequence[str]) -> list[tuple[float, float, float]]:
+    """(margin, log-odds as A, log-odds as B) of what stands first in `forward` and second in `backward`."""
+    scores = engine.choice_logprobs([*forward, *backward], templates.CHOICES)
     results = []
-    for (a1, b1), (a2, b2) in zip(scores[: len(items)], scores[len(items) :], strict=True):
+    for (a1, b1), (a2, b2) in zip(scores[: len(forward)], scores[len(forward) :], strict=True):
         as_first, as_second = a1 - b1, b2 - a2
         margin = (as_first + as_second) / 2
         if margin != margin:

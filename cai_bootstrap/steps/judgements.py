@@ -7,10 +7,12 @@ answer or with the two in either order, and the two belong together. So no fixed
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-KINDS = ("correct", "helpful", "principle", "rate", "compare")
+KINDS = ("correct", "helpful", "principle", "rate", "compare", "prefer")
+_OF_TWO = ("compare", "prefer")
+"""Kinds that quote both answers."""
 
 PHRASINGS: dict[str, tuple[str, ...]] = {
     "correct": (
@@ -42,6 +44,12 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
         'Someone asked "{question}" Which answer is better, A: "{first}" or B: "{second}"?',
         'A: "{first}" B: "{second}" Which of the two is the better answer to "{question}"?',
         'Choose the better answer to "{question}": A: "{first}" or B: "{second}"',
+    ),
+    "prefer": (
+        'Which answer to "{question}" keeps the rule "{rule}", A: "{first}" or B: "{second}"?',
+        'The rule is "{rule}" Which answer to "{question}" keeps it, A: "{first}" or B: "{second}"?',
+        'Someone asked "{question}" Which answer keeps the rule "{rule}", A: "{first}" or B: "{second}"?',
+        'A: "{first}" B: "{second}" Which of these answers to "{question}" keeps the rule "{rule}"?',
     ),
 }
 """Ways to ask, by kind. `evals.baselines.quoted` reads question, rule and answers back out of each (tested)."""
@@ -76,6 +84,17 @@ CONDUCT = {
     "unclear": "be-clear",
 }
 """What is wrong with an answer that may be right, fluent and on the topic, and the principle that it breaks."""
+PRINCIPLES = {
+    "wrong_fact": "state-facts-correctly",
+    "off_topic": "stay-on-topic",
+    "echo": "be-useful",
+    "rambling": "be-concise",
+    "refusal": "be-useful",
+    "broken_format": "be-well-formed",
+    "incomplete": "answer-completely",
+    **CONDUCT,
+}
+"""The principle of `constitution.yaml` that each kind of corruption breaks."""
 _NOT_ASKED_OF: dict[str, frozenset[str]] = {
     # A right answer that rambles on or is badly written is still right, and may still help.
     "correct": frozenset({"rambling", "broken_format", *CONDUCT}),
@@ -110,33 +129,50 @@ def kinds_for(corruption: str) -> tuple[str, ...]:
     return tuple(kind for kind in KINDS if corruption not in _NOT_ASKED_OF.get(kind, ()))
 
 
-def questions(case: Case, rng: random.Random, *, group: str, kinds: Sequence[str] | None = None) -> list[Judgement]:
+def questions(
+    case: Case,
+    rng: random.Random,
+    *,
+    group: str,
+    kinds: Sequence[str] | None = None,
+    principles: Mapping[str, str] | None = None,
+) -> list[Judgement]:
     """Two judgements for each of `kinds` (by default all that fit the corruption), in a phrasing drawn by `rng`.
 
-    Their groups are `group` with the kind added. Texts are put on one line, double quotes in them become single ones. The
+    Their groups are `group` with the kind added. A rule is stated in the words of `RULES` or, every other time, in those of
+    `principles`, texts by id, where they have it. Texts are put on one line, double quotes in them become single ones. The
     list is empty when a text is empty or the two answers are then the same: such a case has no right label. KeyError
     for an unknown corruption or kind.
     """
     question, good, corrupted = map(_quotable, case[:3])
     if not question or not good or not corrupted or good.lower() == corrupted.lower():
         return []
+    rules = [RULES[case.corruption]]
+    if (text := (principles or {}).get(PRINCIPLES[case.corruption])) is not None:
+        rules.append(_quotable(text))
     made = []
     for kind in kinds_for(case.corruption) if kinds is None else kinds:
-        phrasing = rng.choice(PHRASINGS[kind])
-        if kind == "compare":
+        phrasing, rule = rng.choice(PHRASINGS[kind]), rng.choice(rules)
+        if kind in _OF_TWO:
             pairs = [(good, corrupted, "A.", "B."), (corrupted, good, "B.", "A.")]
             asked = [
-                (phrasing.format(question=question, first=first, second=second), right, wrong)
+                (phrasing.format(question=question, first=first, second=second, rule=rule), right, wrong)
                 for first, second, right, wrong in pairs
             ]
         else:
             labels = _labels(kind, rng)
             asked = [
-                (phrasing.format(question=question, answer=answer, rule=RULES[case.corruption]), right, wrong)
+                (phrasing.format(question=question, answer=answer, rule=rule), right, wrong)
                 for answer, (right, wrong) in zip((good, corrupted), labels, strict=True)
             ]
         made += [Judgement(kind, text, right, wrong, f"{group}-{kind}") for text, right, wrong in asked]
     return made
+
+
+def preference(rule: str, question: str, first: str, second: str) -> str:
+    """Which of two answers keeps a rule, asked in the first way of `PHRASINGS`; the right response begins with A or B."""
+    told = {"rule": rule, "question": question, "first": first, "second": second}
+    return PHRASINGS["prefer"][0].format(**{name: _quotable(text) for name, text in told.items()})
 
 
 def even_lengths(cases: Sequence[Case], rng: random.Random) -> list[Case]:

@@ -21,6 +21,7 @@ from cai_bootstrap.engines.engine import GenerationRequest
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import StepFailed, UserError
 from cai_bootstrap.evals import english, phrasings
+from cai_bootstrap.evals.harm import speaks_of_harm
 from cai_bootstrap.records import Prompt
 from cai_bootstrap.steps.duplicates import DuplicateIndex, Fingerprint, content_words
 from cai_bootstrap.steps.kinds import REQUESTS, WRITTEN, asks_for
@@ -216,6 +217,8 @@ def malformed(kind: str, text: str, config: InstructionsConfig) -> str:
             return "personal or unclear reference"
     if asked == "respond" and (len(body.split()) < 2 or body == body.lower()):
         return "too short"
+    if kind == "harmful" and not speaks_of_harm(text):
+        return "asks for no harm"
     return ""
 
 
@@ -299,6 +302,33 @@ def make_instructions(
         if row["reason"]:
             work.drop([row])
     work.write_rows("records.jsonl", _as_prompts(work, index, list(config.kind_shares)))
+
+
+@step(version=1)
+def gather_prompts(work: Work, *, instructions: Artifact, seeds: dict[str, dict[str, list[str]]]) -> None:
+    """`records.jsonl`: of each kind as many of the committed seeds as `num_committed` says, by turns of each form, then what
+    the model wrote. UserError when the seeds hold fewer.
+    """
+    rng = random.Random(work.seed)
+    chosen: list[tuple[str, str, str]] = []
+    for kind, number in work.settings["num_committed"].items():
+        forms = {form: rng.sample(texts, len(texts)) for form, texts in sorted(seeds[kind].items())}
+        turns = [
+            (kind, form, texts[i])
+            for i in range(max(map(len, forms.values())))
+            for form, texts in forms.items()
+            if i < len(texts)
+        ]
+        if number > len(turns):
+            raise UserError(
+                f"stage.num_committed.{kind}={number}: the seed pool has {len(turns)} of that kind: write that number or less"
+            )
+        chosen += turns[:number]
+    committed = (
+        Prompt(id=f"{work.digest[:8]}-{i:05d}", kind=kind, instruction=text, source=f"form {form}, committed").to_row()
+        for i, (kind, form, text) in enumerate(chosen)
+    )
+    work.write_rows("records.jsonl", itertools.chain(committed, instructions.iter_rows()))
 
 
 def _as_prompts(work: Work, num_shards: int, kinds: Sequence[str]) -> Iterator[dict[str, Any]]:

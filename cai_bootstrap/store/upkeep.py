@@ -93,7 +93,8 @@ def unused(root: Path, *, partial: bool = False) -> list[Unused]:
             needed.add(digest)
             if digest in held:
                 wanted += held[digest].manifest["inputs"].values()
-    left = {artifact.path for artifact in artifacts} - {held[digest].path for digest in needed & held.keys()}
+    # By digest and not by path: a folder that was copied by hand names the same artifact, and either may be the one in use.
+    left = {artifact.path for artifact in artifacts if artifact.digest not in needed}
     left |= {path for path in _folders(root) if path.suffix == _REMOVED or (partial and path.suffix == _PARTIAL)}
     return [Unused(path, sum((path / name).lstat().st_size for name in list_files(path))) for path in sorted(left)]
 
