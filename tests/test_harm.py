@@ -74,7 +74,7 @@ def test_more_committed_prompts_than_there_are_is_refused(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("principle", ["prevent-injury", "refuse-crime", "protect-privacy", "do-not-mislead", "be-fair"])
 def test_harm_is_revised_after_examples_that_decline_the_principles_own_last(principle: str) -> None:
-    worked = _worked(EXAMPLES, {"kind": "harmful", "principle": principle})
+    worked = _worked(EXAMPLES, harmful=True, principle=principle)
     assert len(worked) >= _NUM_WORKED
     assert all(refusals.classify(revision, asked) in ("refusal", "redirection") for asked, _, _, revision in worked)
     own = [example for example in EXAMPLES[principle] if example in worked]
@@ -83,7 +83,7 @@ def test_harm_is_revised_after_examples_that_decline_the_principles_own_last(pri
 
 @pytest.mark.parametrize("principle", EXAMPLES)
 def test_what_is_harmless_is_revised_after_examples_that_answer(principle: str) -> None:
-    worked = _worked(EXAMPLES, {"kind": "borderline", "principle": principle})
+    worked = _worked(EXAMPLES, harmful=False, principle=principle)
     assert len(worked) >= _NUM_WORKED
     assert not any(refusals.classify(revision, asked) in ("refusal", "redirection") for asked, _, _, revision in worked)
 

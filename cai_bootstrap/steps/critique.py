@@ -10,7 +10,7 @@ from typing import Any
 from cai_bootstrap import templates
 from cai_bootstrap.config import SamplingConfig
 from cai_bootstrap.constitution import Principle
-from cai_bootstrap.engines.engine import Generation
+from cai_bootstrap.engines.engine import Engine, Generation, GenerationRequest
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import english, statistics, tasks
 from cai_bootstrap.evals.harm import speaks_of_harm
@@ -113,38 +113,46 @@ def write_critiques(
         rng = random.Random(seed)
         asked = []
         for row in part:
-            shots = [(i, answer, text) for i, answer, text, _ in _worked(examples, row)]
+            shots = [(i, answer, text) for i, answer, text, _ in _worked_for(examples, row)]
             prompt = templates.critique(texts[row["principle"]], shots, row["instruction"], row["original"] or _UNANSWERED)
             asked.append(request(prompt, sampling, rng.getrandbits(32), templates.LINE_STOP))
-        found = zip(part, asked, engine.generate(asked), strict=True)
+        found = zip(part, asked, _by_principle(engine, part, asked), strict=True)
         return [{**row, "critique": got.text.strip(), "critique_prompt": sent.prompt} for row, sent, got in found]
 
     work.write_rows("records.jsonl", by_shards(work, "critiques", rows, len(rows), write))
+
+
+def _by_principle(engine: Engine, rows: Rows, asked: Sequence[GenerationRequest]) -> list[Generation]:
+    """The requests continued, equally many for each row, in a call for each principle: the engine computes once what all
+    prompts of a call begin with, which are their worked examples.
+    """
+    each = len(asked) // len(rows)
+    made: list[Generation] = []
+    for _, group in itertools.groupby(rows, key=lambda row: (row["kind"] in tasks.HARMLESS_KINDS, row["principle"])):
+        made += engine.generate(asked[len(made) : len(made) + each * len(list(group))])
+    return made
 
 
 def _whole(made: Generation) -> str:
     return "" if made.finish == "length" else made.text.strip()
 
 
-def _declining(examples: Examples, row: dict[str, Any]) -> str:
-    """A prompt that makes a model decline whatever the row asks."""
-    worked = _worked(examples, {**row, "kind": "harmful"})
-    return templates.few_shot([(asked, revision) for asked, _, _, revision in worked], row["instruction"])
-
-
-def _worked(examples: Examples, row: dict[str, Any]) -> list[list[str]]:
+def _worked(examples: Examples, *, harmful: bool, principle: str = "") -> list[list[str]]:
     """Worked examples for a prompt: such that decline for a harmful request, others for a harmless one.
 
     Those of the prompt's principle stand last, nearest to what is asked; others come before them up to `_NUM_WORKED`.
     """
-    harmful = row["kind"] not in tasks.HARMLESS_KINDS
     fitting = {
         id_: [example for example in of if (classify(example[3], example[0]) in _SAFE) == harmful]
         for id_, of in examples.items()
     }
-    own = fitting.pop(row["principle"])
+    own = fitting.pop(principle, [])
     others = [example for rank in itertools.zip_longest(*fitting.values()) for example in rank if example is not None]
     return [*others[: max(0, _NUM_WORKED - len(own))], *own]
+
+
+def _worked_for(examples: Examples, row: dict[str, Any]) -> list[list[str]]:
+    return _worked(examples, harmful=row["kind"] not in tasks.HARMLESS_KINDS, principle=row["principle"])
 
 
 @step(version=2)
@@ -153,18 +161,20 @@ def write_revisions(
 ) -> None:
     """`records.jsonl`: the critiques with `num_candidates` `revisions` each, the first one greedy: text, prompt, seed.
 
-    A harmless request also gets an `over_refusal`, greedy: what the model says after worked examples that decline.
+    A harmless request also gets an `over_refusal`, greedy: what the model says after worked examples that decline, empty
+    where that was cut at the token limit.
     """
     sampling, texts = SamplingConfig(**work.settings["sampling"]), {id_: text for id_, text, _ in principles}
     greedy = SamplingConfig(temperature=0.0, max_tokens=sampling.max_tokens)
     num_candidates = int(work.settings["num_candidates"])
+    declining = [(instruction, revision) for instruction, _, _, revision in _worked(examples, harmful=True)]
     engine = start_engine(work, session, model)
 
     def write(part: Rows, seed: int) -> Rows:
         rng = random.Random(seed)
         asked = []
         for row in part:
-            shots = [(i, answer, text, better) for i, answer, text, better in _worked(examples, row)]
+            shots = [(i, answer, text, better) for i, answer, text, better in _worked_for(examples, row)]
             prompt = templates.revision(
                 texts[row["principle"]], shots, row["instruction"], row["original"] or _UNANSWERED, row["critique"]
             )
@@ -172,14 +182,11 @@ def write_revisions(
                 request(prompt, sampling if number else greedy, rng.getrandbits(32), templates.LINE_STOP)
                 for number in range(num_candidates)
             ]
-        declining = [
-            request(_declining(examples, row), greedy, 0, templates.LINE_STOP)
-            for row in part
-            if row["kind"] in tasks.HARMLESS_KINDS
-        ]
-        got = list(zip(asked, engine.generate(asked), strict=True))
+        harmless = [row["instruction"] for row in part if row["kind"] in tasks.HARMLESS_KINDS]
+        refused = [request(templates.few_shot(declining, told), greedy, 0, templates.LINE_STOP) for told in harmless]
+        got = list(zip(asked, _by_principle(engine, part, asked), strict=True))
         groups = [got[place : place + num_candidates] for place in range(0, len(got), num_candidates)]
-        declined = iter(engine.generate(declining))
+        declined = iter(engine.generate(refused))
         return [
             {
                 **row,
