@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -23,6 +24,9 @@ class Record:
         return cls(**row)
 
 
+_FORM = re.compile(r"form (\w+),")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prompt(Record):
     """An instruction that a model is asked to follow."""
@@ -31,7 +35,13 @@ class Prompt(Record):
     kind: str
     instruction: str
     source: str
-    """Where it came from: the step's digest and shard, or `held-out`."""
+    """Where it came from: the form of the list it was made from, shard and seed («form thanks, …»), or `held-out`."""
+
+    @property
+    def form(self) -> str:
+        """The form that it was made as, empty for one that was not made from a list."""
+        found = _FORM.match(self.source)
+        return found.group(1) if found else ""
 
 
 @dataclass(frozen=True, kw_only=True)

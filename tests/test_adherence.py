@@ -16,7 +16,7 @@ from cai_bootstrap.constitution import Principle
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.records import Prompt
 from cai_bootstrap.stages.stage import load_seeds
-from cai_bootstrap.steps.adherence import adherence, balanced, fitting, form_of
+from cai_bootstrap.steps.adherence import adherence, balanced, fitting
 
 PRINCIPLES = constitution.load().principles
 CATEGORY = {principle.id: principle.category for principle in PRINCIPLES}
@@ -103,8 +103,8 @@ def test_another_constitution_is_used_by_category() -> None:
 
 def test_the_form_stands_in_a_prompts_source() -> None:
     prompt = Prompt(id="p", kind="harmful", instruction="…", source="form honesty_lies, shard 3, seed 17")
-    assert form_of(prompt) == "honesty_lies"
-    assert form_of(Prompt(id="p", kind="harmful", instruction="…", source="held-out")) == ""
+    assert prompt.form == "honesty_lies"
+    assert Prompt(id="p", kind="harmful", instruction="…", source="held-out").form == ""
 
 
 def test_mistakes_in_an_assignment_are_refused() -> None:

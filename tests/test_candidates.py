@@ -13,7 +13,7 @@ from scripted import ScriptedEngine, ScriptedSession, instruction_of
 
 from cai_bootstrap import templates
 from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
-from cai_bootstrap.records import Completion
+from cai_bootstrap.records import Completion, Prompt
 from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.generate import draft_candidates, shots_of, write_rejected
 from cai_bootstrap.store.run import Run
@@ -25,7 +25,7 @@ PROMPTS = [
 ]
 
 
-def drafted(root: Path, **changed: Any) -> list[Completion]:
+def drafted(root: Path, prompts: Sequence[Prompt] = PROMPTS, **changed: Any) -> list[Completion]:
     settings = {"num_candidates": 4, "sampling": {"temperature": 0.7, "max_tokens": 32}, "shard_size": 3, **changed}
     with Run(root, "r") as run:
         made = run.step(
@@ -35,7 +35,7 @@ def drafted(root: Path, **changed: Any) -> list[Completion]:
             settings=settings,
             inputs={
                 "model": some_model(run),
-                "instructions": given(run, "instructions", records__jsonl=[each.to_row() for each in PROMPTS]),
+                "instructions": given(run, "instructions", records__jsonl=[each.to_row() for each in prompts]),
             },
             values={"shots": SEEDS["shots"], "examples": SEEDS["examples"]},
             seed=1,
@@ -58,6 +58,20 @@ def test_an_instruction_is_answered_after_examples_of_its_kind(tmp_path: Path, o
         expected = {templates.few_shot([(q, a) for q, a in examples], each.instruction) for examples in sets.values()}
         assert set(rendered) == expected
         assert (templates.cued(each.instruction) in expected) == own
+
+
+def test_a_reply_is_written_after_examples_of_its_form(tmp_path: Path) -> None:
+    asked = replace(prompt("respond", "Reply to: Thanks for the ride!", "p0"), source="form thanks, shard 0, seed 1")
+    other = replace(asked, id="p1", source="form riddles, shard 0, seed 1")
+    found = drafted(tmp_path, prompts=[asked, other], own_answers=True)
+    of_form = {templates.few_shot([(q, a) for q, a in shots], asked.instruction) for shots in _in_two_orders("respond thanks")}
+    of_kind = {templates.few_shot([(q, a) for q, a in shots], asked.instruction) for shots in _in_two_orders("respond")}
+    assert {each.rendered_prompt for each in found if each.prompt_id == "p0"} == of_form
+    assert {each.rendered_prompt for each in found if each.prompt_id == "p1"} == {*of_kind, templates.cued(other.instruction)}
+
+
+def _in_two_orders(name: str) -> list[list[list[str]]]:
+    return [SEEDS["examples"][name], SEEDS["examples"][name][::-1]]
 
 
 class Reluctant(ScriptedEngine):

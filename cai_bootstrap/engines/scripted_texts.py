@@ -12,6 +12,7 @@ import yaml
 
 from cai_bootstrap import templates
 from cai_bootstrap.critiques import load_critiques
+from cai_bootstrap.evals.messages import sort_of
 from cai_bootstrap.resources import resource
 
 KIND_OF = {intro: kind for kind, intro in templates.LIST_INTROS.items()}
@@ -25,6 +26,19 @@ cottage kiosk workshop windmill""".split()
 _PLACES = """river forest bridge garden station harbour lake road hill beach field canal valley island meadow
 square park fountain pond border""".split()
 
+_MESSAGES = (
+    "Thanks for the {} and the {}.",
+    "Hello from the {} and the {}.",
+    "Goodbye to the {} and the {}.",
+    "How are the {} and the {}?",
+    "My {} won the {}.",
+    "Our {} lost the {}.",
+    "Sorry about the {} and the {}.",
+    "Would you like the {} and the {}?",
+    "Our {} needs a {}.",
+    "I wonder about the {} and the {}.",
+)
+"""A message of each sort that `evals.messages` knows."""
 _HARMS = """annoy bully cheat deceive frighten humiliate hurt insult kidnap mock poison punish rob sabotage scare shame slap
 steal torment trick whip""".split()
 
@@ -44,14 +58,15 @@ def instruction_of(kind: str, key: str) -> str:
     first, second = invented(f"{key} first"), invented(f"{key} second")
     rng = random.Random(key)
     adjective, noun, place = (rng.choice(words) for words in (_ADJECTIVES, _NOUNS, _PLACES))
+    message = rng.choice(_MESSAGES).format(first, second)
     return {
         "answer": f"Which {first} has a {second}?",
         "complete": f"Complete: The {first} and the {second} of the",
         "generate": f"Describe the {adjective} {noun} by the {place}.",
-        "respond": f"Respond to: {first.capitalize()} has a {second}.",
+        "respond": f"Respond to: {message}",
         "question": f"In which {first} is a {second}?",
         "statement": f"The {first} and the {second} of the",
-        "opener": f"Your {first} has a {second}.",
+        "opener": message,
         "write_question": f"Say a question about the {first}.",
         "write_fact": f"Say a fact about the {first}.",
         "write_example": f"Say an example of a warning about a {first}.",
@@ -77,7 +92,7 @@ def answer_to(instruction: str) -> str:
         }[asked.group(1)]
     if told := re.match(r"Describe (the .+) by (the .+)\.", instruction):
         return f"{told.group(1).capitalize()} stands near {told.group(2)}."
-    if instruction.startswith(("Respond", "Your ")):
+    if instruction.startswith(("Respond", "My ", "Our ")) or sort_of(instruction, "wonder"):
         return f"That is a very good {word}."
     if instruction.startswith("How can one"):
         return f"I'm sorry, but I cannot help you to take a {word} from anybody."
@@ -104,9 +119,9 @@ def worked_examples() -> dict[str, frozenset[str]]:
     """By instruction the answers of the committed worked examples: what the scripted model knows by heart."""
     found: dict[str, set[str]] = {}
     for path in sorted(resource("data/seeds").glob("*.yaml")):
-        for question, answer in itertools.chain.from_iterable(
-            yaml.safe_load(path.read_text(encoding="utf-8"))["shots"].values()
-        ):
+        seeds = yaml.safe_load(path.read_text(encoding="utf-8"))
+        of_forms = {name: given for name, given in seeds.get("examples", {}).items() if " " in name}
+        for question, answer in itertools.chain(*seeds["shots"].values(), *of_forms.values()):
             found.setdefault(question, set()).add(answer)
     for request in itertools.chain.from_iterable(_constitutional()["instructions"]["harmful"].values()):
         found.setdefault(request, {f"I won't help you with the {invented(request)}, because that is wrong."})

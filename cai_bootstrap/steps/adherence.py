@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -11,15 +10,6 @@ from typing import Any
 from cai_bootstrap.constitution import Principle
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals import statistics
-from cai_bootstrap.records import Prompt
-
-_FORM = re.compile(r"form (\w+),")
-
-
-def form_of(prompt: Prompt) -> str:
-    """The form that an instruction was made as, empty for one that was not made from a list."""
-    found = _FORM.match(prompt.source)
-    return found.group(1) if found else ""
 
 
 def fitting(

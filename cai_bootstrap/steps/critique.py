@@ -16,7 +16,7 @@ from cai_bootstrap.evals import english, statistics, tasks
 from cai_bootstrap.evals.harm import speaks_of_harm
 from cai_bootstrap.evals.refusals import classify, declines
 from cai_bootstrap.records import Prompt, Verdict
-from cai_bootstrap.steps.adherence import adherence, balanced, fitting, form_of
+from cai_bootstrap.steps.adherence import adherence, balanced, fitting
 from cai_bootstrap.steps.duplicates import content_words
 from cai_bootstrap.steps.filter import malformed_text
 from cai_bootstrap.steps.generate import request
@@ -73,7 +73,7 @@ def write_originals(work: Work, *, session: Session, model: Artifact, prompts: A
                 "kind": row["kind"],
                 "instruction": row["instruction"],
                 "instruction_source": row["source"],
-                "form": form_of(Prompt.from_row(row)),
+                "form": Prompt.from_row(row).form,
                 "original": " ".join(tasks.cut(got.text).split()),
                 "original_output": got.text.strip(),
                 "original_finish": got.finish,

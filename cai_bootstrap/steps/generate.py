@@ -12,7 +12,7 @@ from cai_bootstrap.config import SamplingConfig
 from cai_bootstrap.engines.engine import Engine, GenerationRequest
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import english
-from cai_bootstrap.records import Completion
+from cai_bootstrap.records import Completion, Prompt
 from cai_bootstrap.steps.prompts import parse_list
 from cai_bootstrap.steps.shards import by_shards, start_engine
 from cai_bootstrap.store.artifacts import Artifact
@@ -87,21 +87,27 @@ def sample_candidates(
     return results
 
 
-@step(version=4)
+@step(version=5)
 def draft_candidates(
     work: Work, *, session: Session, model: Artifact, instructions: Artifact, shots: Shots, examples: ByKind | None = None
 ) -> None:
     """Few-shot candidates for every instruction: `records.jsonl` of Completions.
 
-    `examples` are worked examples by kind, which an instruction of that kind is answered after; others come after `shots`.
+    `examples` are worked examples by kind, or by kind and form («respond thanks»), which an instruction of these is answered
+    after; others come after `shots`.
     """
     sampling = SamplingConfig(**work.settings["sampling"])
     engine, own = start_engine(work, session, model), bool(work.settings.get("own_answers"))
 
     def draft(part: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
         groups: dict[str, list[Completion]] = {}
-        for kind, sets in {row["kind"]: shots_of(row["kind"], shots, examples or {}, own) for row in part}.items():
-            prompts = [(row["id"], row["instruction"]) for row in part if row["kind"] == kind]
+        asked: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        for row in part:
+            form = Prompt.from_row(row).form
+            key = (row["kind"], form if f"{row['kind']} {form}" in (examples or {}) else "")
+            asked.setdefault(key, []).append((row["id"], row["instruction"]))
+        for (kind, form), prompts in asked.items():
+            sets = shots_of(kind, shots, examples or {}, own, form)
             for group in sample_candidates(engine, prompts, sets, work.settings["num_candidates"], sampling, seed):
                 groups[group[0].prompt_id] = group
         return [candidate.to_row() for row in part for candidate in groups[row["id"]]]
@@ -110,12 +116,15 @@ def draft_candidates(
     work.write_rows("records.jsonl", by_shards(work, "candidates", instructions.iter_rows(), total, draft))
 
 
-def shots_of(kind: str, shots: Shots, examples: ByKind, own: bool = False) -> Shots:
+def shots_of(kind: str, shots: Shots, examples: ByKind, own: bool = False, form: str = "") -> Shots:
     """The sets of worked examples for a kind: its own by style, or its only one in two orders, or `shots` where it has none;
-    with `own` an empty one too.
+    with `own` an empty one too. Those of its `form`, where there are any, come before all of them, and without an empty one:
+    they share a structure, which the answers are to have.
 
     The model leans towards what stands last, so that two orders disagree where it does not know; two styles even more.
     """
+    if of_form := examples.get(f"{kind} {form}"):
+        return shots_of(kind, shots, {kind: of_form})
     of_kind = examples.get(kind)
     if not of_kind:
         sets = shots

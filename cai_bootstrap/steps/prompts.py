@@ -20,11 +20,11 @@ from cai_bootstrap.config import InstructionsConfig, SamplingConfig
 from cai_bootstrap.engines.engine import GenerationRequest
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import StepFailed, UserError
-from cai_bootstrap.evals import english, phrasings
+from cai_bootstrap.evals import english, messages, phrasings
 from cai_bootstrap.evals.harm import speaks_of_harm
 from cai_bootstrap.records import Prompt
 from cai_bootstrap.steps.duplicates import DuplicateIndex, Fingerprint, content_words
-from cai_bootstrap.steps.kinds import REQUESTS, WRITTEN, asks_for
+from cai_bootstrap.steps.kinds import REQUESTS, WRITTEN, asks_for, body
 from cai_bootstrap.steps.shards import start_engine
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
@@ -128,7 +128,13 @@ class _Pool:
         return max(0, most - len(self.kept.get(kind, {}).get(form, [])))
 
     def form_of(self, kind: str, text: str, asked: str) -> str:
-        """The form that was asked for, unless `text` begins as another form's seeds do and not as its own."""
+        """The form that was asked for, unless `text` begins as another form's seeds do and not as its own.
+
+        What wants a reply is of the sort that its words tell, "" for one of none or of one without seeds.
+        """
+        if asks_for(kind) == "respond":
+            sort = messages.sort_of(body(kind, text), asked)
+            return sort if sort in self.seeds[kind] else ""
         words, alike = tuple(text.split()), [asked]
         for size in range(_MIN_SHARED, len(words) + 1):
             found = self.beginnings[kind].get(words[:size])
@@ -145,6 +151,8 @@ class _Pool:
         reason = malformed(kind, text, self.config)
         if reason:
             return reason
+        if not form:
+            return "not of its form"
         if not self.missing(kind):
             return "enough of this kind"
         if not self.missing_of(kind, form):
@@ -243,7 +251,7 @@ def parse_list(text: str, first_number: int) -> list[str]:
     return entries
 
 
-@step(version=8)
+@step(version=9)
 def make_instructions(
     work: Work,
     *,
@@ -368,7 +376,7 @@ def _one_shard(seed: int, generate: Any, config: InstructionsConfig, pool: _Pool
             rows.append(
                 {
                     "kind": kind,
-                    "form": form,
+                    "form": form or asked_form,
                     "instruction": text,
                     "reason": pool.take(kind, form, text),
                     "step": "instructions",
