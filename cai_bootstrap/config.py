@@ -289,7 +289,7 @@ class StageConfig:
     """A YAML file of your own with seed instructions, shots and refusals; None takes the committed ones."""
     presets: dict[str, StagePreset] = field(default_factory=dict)
     roles: dict[str, str] = field(default_factory=dict)
-    """Whose promoted model does what, by role; what is not named is done by the parent."""
+    """Whose promoted model does what, by role (`baseline`: the base model); what is not named is done by the parent."""
     num_committed: dict[str, int] = field(default_factory=dict)
     """By kind how many of the committed seeds are prompts themselves, beside what the model writes."""
     pilot: PilotConfig

@@ -113,7 +113,9 @@ def find_parent(root: Path, config: Config) -> Parent | None:
     if parent is None:
         return None
     for role, stage in config.stage.roles.items():
-        _require_before(f"stage.roles.{role}", stage, config, before)
+        if stage == stages.CURRICULUM[0]:  # the base model, which every stage has at hand
+            continue
+        _require_before(f"stage.roles.{role}", stage, config, stages.CURRICULUM[: len(before) + 1])
         found = _nearest(root, config, before[: before.index(stage) + 1])
         parent.roles[role] = parent.model if found is None else found.model
     for stage in config.stage.construction.answers_of if config.stage.construction else ():

@@ -114,7 +114,7 @@ def bootstrap(
         seeds=seeds_of(stage, config.stage.seeds),
         parent=parent,
         earlier=earlier,
-        roles=origin.roles,
+        roles={**origin.roles, **_roles_of_base(config, outcome.base)},
         answers=origin.answers,
     )
     pairs = outcome.pairs = stage.path(making)
@@ -280,6 +280,12 @@ def origin_of(root: Path, config: Config, *, planned: bool = False) -> Parent | 
         if planned:
             return None
         raise
+
+
+def _roles_of_base(config: Config, base: Artifact | None) -> dict[str, Artifact]:
+    """The roles that the base model plays (`stage.roles`)."""
+    assert base is not None
+    return {role: base for role, stage in config.stage.roles.items() if stage == stages.CURRICULUM[0]}
 
 
 def eval_settings(config: Config) -> dict[str, Any]:

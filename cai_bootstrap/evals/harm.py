@@ -14,7 +14,7 @@ _STEMS = """
     abus annoy arson assault attack bankrupt beat betray bite blackmail blam blind bomb break brib bruis bull
     burgl burn cheat chok cigarett conceal counterfeit crack crash cruel curs cut damag deceiv destroy disgrac
     does_not_exist drown drug drunk embarrass evad excus exclud expos fak false fight firework flood fool forg
-    fraud frighten get_rid get_away gossip graffiti gun hack harass harm hat humiliat hurt illegal injur insult
+    fraud frighten get_away gossip graffiti gun hack harass harm hat humiliat hurt illegal injur insult
     intimidat invad ivory kick kill kidnap knock lie lock_(?:\\w+_)+in loot lying mak(?:e|ing)_fun malware mean_
     misus mock mug murder naked nasty not_(?:real|true) nobody_(?:looks|sees|notices) peek peep
     pick_(?:\\w+_)?(?:lock|pocket) pinch pirat plagiar poach poison pretend prank punch punish push

@@ -208,7 +208,7 @@ def constitutional_pairs(making: Making) -> Artifact:
     """
     values = {"principles": texts_of(constitution.load().principles), "examples": _critiques()}
     identity = making.config.engine.identity()
-    making.run("calibration", calibrate_critic, settings=identity, inputs={"model": making.model_for("critic")}, values=values)
+    making.run("calibration", calibrate_critic, settings=identity, inputs={"model": making.model_for("judge")}, values=values)
     _pilot(making, _constitutional_answers)
     answers = _constitutional_answers(making)
     return _reject_and_pair(making, answers.candidates, answers.kept)
@@ -218,7 +218,7 @@ def _constitutional_answers(making: Making) -> Answers:
     run, config = making.run, making.config
     seeds, sampled, c = making.seeds, config.engine.identity(), to_dict(config.stage)
     principles, size = texts_of(constitution.load().principles), {"shard_size": c["responses"]["shard_size"], **sampled}
-    sampling, critic = c["responses"]["sampling"], {"model": making.model_for("critic")}
+    sampling = c["responses"]["sampling"]
 
     instructions = _instructions(making, making.model_for("prompts"))
     prompts = run(
@@ -239,7 +239,7 @@ def _constitutional_answers(making: Making) -> Answers:
         "critiques",
         write_critiques,
         settings={"sampling": sampling, **size},
-        inputs={**critic, "originals": originals},
+        inputs={"model": making.model_for("critic"), "originals": originals},
         values={"principles": principles, "applies": seeds["applies"], "examples": _critiques()},
     )
     revisions = run(
@@ -253,7 +253,7 @@ def _constitutional_answers(making: Making) -> Answers:
         "verdicts",
         judge_revisions,
         settings=size,
-        inputs={**critic, "revisions": revisions},
+        inputs={"model": making.model_for("judge"), "revisions": revisions},
         values={"principles": principles},
     )
     kept = run(
