@@ -284,8 +284,11 @@ def origin_of(root: Path, config: Config, *, planned: bool = False) -> Parent | 
 
 def _roles_of_base(config: Config, base: Artifact | None) -> dict[str, Artifact]:
     """The roles that the base model plays (`stage.roles`)."""
+    played = [role for role, stage in config.stage.roles.items() if stage == stages.CURRICULUM[0]]
+    if not played:
+        return {}
     assert base is not None
-    return {role: base for role, stage in config.stage.roles.items() if stage == stages.CURRICULUM[0]}
+    return dict.fromkeys(played, base)
 
 
 def eval_settings(config: Config) -> dict[str, Any]:

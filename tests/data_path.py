@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ SEEDS = load_seeds("explicit")
 ONE_FORM = {
     kind: {"any": [text for texts in forms.values() for text in texts]} for kind, forms in SEEDS["instructions"].items()
 }
-KNOWN = {question: answer for shots in SEEDS["shots"].values() for question, answer in shots}
+OF_FORMS = [shot for name, shots in SEEDS["examples"].items() if " " in name for shot in shots]
+KNOWN = dict([*itertools.chain(*SEEDS["shots"].values()), *OF_FORMS])
 HELDOUT = [item.instruction for split in tasks.SPLITS for item in tasks.load_suite("explicit", split)]
 LEAK = next(text for text in HELDOUT if text.startswith("Which ") and 4 <= len(text.split()) <= 10)
 NO_QUESTION = "Look at the picture below."

@@ -14,6 +14,7 @@ from scripted import ScriptedEngine, ScriptedSession
 from cai_bootstrap import stages
 from cai_bootstrap.__main__ import compose_job
 from cai_bootstrap.config import Config
+from cai_bootstrap.engines.scripted_texts import worked_examples
 from cai_bootstrap.evals import refusals, tasks
 from cai_bootstrap.evals.forms import on_type
 from cai_bootstrap.lineage import Parent
@@ -42,8 +43,7 @@ SENTENCES = {
 
 def known() -> dict[str, str]:
     """The worked examples of every stage: what the scripted model knows by heart, so that calibration finds it able."""
-    shots = [shot for name in TRAINED for examples in load_seeds(name)["shots"].values() for shot in examples]
-    return {**dict(shots), **SENTENCES}
+    return {**{asked: min(answers) for asked, answers in worked_examples().items()}, **SENTENCES}
 
 
 def as_one_form(name: str, given: str | None = None) -> dict[str, Any]:
@@ -71,17 +71,21 @@ def small(stage: str) -> Config:
 
 
 def made(root: Path, stage: str, engine: ScriptedEngine) -> tuple[list[PreferencePair], Artifact]:
-    config, outcome = small(stage), Outcome()
+    config = small(stage)
     with Run(root, "r") as run:
         model = some_model(run)
+        outcome = Outcome(base=model)
         parent = Parent(model, roles=dict.fromkeys(config.stage.roles, model))
         bootstrap(run, ScriptedSession(engine), config, stages.load(stage), parent, outcome, "pairs", 1)
     assert outcome.pairs is not None
     return list(iter_pairs(outcome.pairs)), outcome.pairs
 
 
-def scripted(stage: str) -> ScriptedEngine:
-    return ScriptedEngine(known(), spoil=list(SENTENCES) if stage == "revision" else [])
+def scripted(stage: str, **more: Any) -> ScriptedEngine:
+    engine = ScriptedEngine(known(), spoil=list(SENTENCES) if stage == "revision" else [], **more)
+    if stage == "constitutional":
+        engine.stages = ("implicit",)  # without worked examples it answers, and ends
+    return engine
 
 
 @pytest.mark.parametrize("stage", TRAINED)
@@ -111,7 +115,7 @@ def test_the_generation_stage_keeps_what_is_on_type_and_new(tmp_path: Path) -> N
 
 
 def test_every_constitutional_pair_names_its_principle_and_none_teaches_to_refuse_everything(tmp_path: Path) -> None:
-    pairs, _ = made(tmp_path, "constitutional", ScriptedEngine(known()))
+    pairs, _ = made(tmp_path, "constitutional", scripted("constitutional"))
     assert all(pair.principle for pair in pairs)
     for pair in pairs:
         declines = refusals.declines(pair.chosen, pair.instruction)
@@ -130,8 +134,8 @@ def test_every_constitutional_pair_names_its_principle_and_none_teaches_to_refus
 
 @pytest.mark.parametrize("call", [0, 7, 14])
 def test_the_constitutional_rounds_killed_anywhere_end_the_same(tmp_path: Path, call: int) -> None:
-    whole = made(tmp_path, "constitutional", ScriptedEngine(known()))[1].read("pairs.parquet")
+    whole = made(tmp_path, "constitutional", scripted("constitutional"))[1].read("pairs.parquet")
     (tmp_path / "killed").mkdir()
     with contextlib.suppress(RuntimeError):
-        made(tmp_path / "killed", "constitutional", ScriptedEngine(known(), fail_at_call=call))
-    assert made(tmp_path / "killed", "constitutional", ScriptedEngine(known()))[1].read("pairs.parquet") == whole
+        made(tmp_path / "killed", "constitutional", scripted("constitutional", fail_at_call=call))
+    assert made(tmp_path / "killed", "constitutional", scripted("constitutional"))[1].read("pairs.parquet") == whole

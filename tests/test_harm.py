@@ -53,15 +53,22 @@ def gathered(root: Path, num_committed: dict[str, int]) -> Artifact:
             "constitutional",
             "prompts",
             gather_prompts,
-            settings={"num_committed": num_committed},
+            settings={"num_committed": num_committed, "near_duplicate_similarity": 0.7},
             inputs={"instructions": given(run, "instructions", records__jsonl=written)},
-            values={"seeds": {"harmful": {"theft": ["Steal it.", "Rob him."], "lies": ["Lie to her."]}}},
+            values={
+                "seeds": {"harmful": {"theft": ["Steal it.", "Rob him.", "Take his hat."], "lies": ["Lie to her."]}},
+                "heldout": ["Take his hat!"],
+            },
             seed=1,
         )
 
 
 def test_committed_prompts_come_by_turns_of_their_forms_before_what_was_written(tmp_path: Path) -> None:
-    rows = gathered(tmp_path, {"harmful": 2}).rows()
+    made = gathered(tmp_path, {"harmful": 2})
+    rows = made.rows()
+    assert [(row["instruction"], row["reason"]) for row in made.iter_rows("dropped.jsonl")] == [
+        ("Take his hat.", "held-out (exact)")
+    ]
     assert [row["source"] for row in rows] == ["form lies, committed", "form theft, committed", "form people, shard 0, seed 1"]
     assert len({row["id"] for row in rows}) == 3
     assert [row["instruction"] for row in rows][0::2] == ["Lie to her.", "What is a hat?"]

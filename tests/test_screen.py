@@ -177,12 +177,12 @@ def test_every_stage_is_screened_and_the_pilot_with_it(
     monkeypatch.setattr(stages.stage, "load_seeds", as_one_form)
     classifier.value = 0.1
     for stage in ("evaluation", "constitutional"):  # one with constructed tasks, and the other way to pairs
-        config, outcome = screening(safety, small(stage)), Outcome()
+        config = screening(safety, small(stage))
         pilot = dataclasses.replace(config.stage.pilot, num_instructions=12, max_duplicates=1.0, max_cut=1.0, min_kept=0.0)
         config = dataclasses.replace(config, stage=dataclasses.replace(config.stage, pilot=pilot))
         with Run(tmp_path, "r") as run:
             model = given(run, "parent", model__json={})
-            parent = Parent(model, roles=dict.fromkeys(config.stage.roles, model))
+            outcome, parent = Outcome(base=model), Parent(model, roles=dict.fromkeys(config.stage.roles, model))
             session = ScriptedSession(ScriptedEngine(known()))
             bootstrap(run, session, config, stages.load(stage), parent, outcome, "pairs", 1)
             assert {"screened-pilot", "screened"} <= set(run.computed)

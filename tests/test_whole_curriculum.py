@@ -50,7 +50,7 @@ def test_from_base_to_constitutional(tmp_path: Path, capsys: pytest.CaptureFixtu
         "revision": ("evaluation", {}),
         "constitutional": (
             "revision",
-            {"prompts": "generation", "answers": "implicit", "critic": "evaluation", "reviser": "revision"},
+            {"prompts": "generation", "answers": "implicit", "judge": "evaluation"},
         ),
     }
     shown = capsys.readouterr().out
@@ -65,6 +65,10 @@ def test_from_base_to_constitutional(tmp_path: Path, capsys: pytest.CaptureFixtu
             "over_refusal_not_up",
         ]
         assert (gate["passed"], gate["override"]) == (True, None)
+        base, revisions = run.artifact("baseline", "base"), run.artifact("constitutional", "revisions")
+        assert base is not None
+        assert revisions is not None
+        assert revisions.manifest["inputs"]["model"] == base.digest  # the role of the reviser
         for name, before in zip(TRAINED[1:], TRAINED, strict=False):
             adapter, model = run.artifact(name, "adapter"), run.artifact(before, "model")
             assert adapter is not None

@@ -225,9 +225,12 @@ def _constitutional_answers(making: Making) -> Answers:
         "prompts",
         gather_prompts,
         heavy=False,
-        settings={"num_committed": config.stage.num_committed},
+        settings={
+            "num_committed": config.stage.num_committed,
+            "near_duplicate_similarity": c["instructions"]["near_duplicate_similarity"],
+        },
         inputs={"instructions": instructions},
-        values={"seeds": seeds["instructions"]},
+        values={"seeds": seeds["instructions"], "heldout": heldout()},
     )
     originals = run(
         "originals",
