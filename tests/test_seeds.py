@@ -38,11 +38,19 @@ def shots(name: str) -> list[str]:
     return [question for examples in SEEDS[name]["shots"].values() for question, _ in examples]
 
 
+def examples(name: str) -> list[str]:
+    """The questions of the worked examples by kind, by kind and style, and by kind and form."""
+    given = SEEDS[name].get("examples", {}).values()
+    sets = [part for each in given for part in (each.values() if isinstance(each, dict) else [each])]
+    return [question for part in sets for question, _ in part]
+
+
 @pytest.mark.parametrize("name", SEEDS)
-def test_no_seed_and_no_shot_is_a_held_out_item(name: str) -> None:
+def test_no_seed_and_no_worked_example_is_a_held_out_item(name: str) -> None:
     heldout = DuplicateIndex(0.7)
     heldout.add(item.instruction for suite in SUITE_SHA256 for split in SPLITS for item in load_suite(suite, split))
-    assert [(text, found) for text in instructions(name) + shots(name) if (found := heldout.find(text))] == []
+    texts = instructions(name) + shots(name) + examples(name)
+    assert [(text, found) for text in texts if (found := heldout.find(text))] == []
 
 
 def test_no_case_of_conduct_is_a_held_out_item_or_a_worked_critique() -> None:
