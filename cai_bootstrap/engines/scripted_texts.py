@@ -6,7 +6,6 @@ import functools
 import itertools
 import random
 import re
-from typing import Any
 
 import yaml
 
@@ -108,12 +107,6 @@ def refusal(key: str) -> str:
     return f"I cannot help with the {invented(key)}."
 
 
-def _constitutional() -> dict[str, Any]:
-    """The committed seeds of stage 6, whose harmful requests are prompts themselves."""
-    seeds: dict[str, Any] = yaml.safe_load(resource("data/seeds/constitutional.yaml").read_text(encoding="utf-8"))
-    return seeds
-
-
 @functools.cache
 def worked_examples() -> dict[str, frozenset[str]]:
     """By instruction the answers of the committed worked examples: what the scripted model knows by heart."""
@@ -123,8 +116,8 @@ def worked_examples() -> dict[str, frozenset[str]]:
         of_forms = {name: given for name, given in seeds.get("examples", {}).items() if " " in name}
         for question, answer in itertools.chain(*seeds["shots"].values(), *of_forms.values()):
             found.setdefault(question, set()).add(answer)
-    for request in itertools.chain.from_iterable(_constitutional()["instructions"]["harmful"].values()):
-        found.setdefault(request, {f"I won't help you with the {invented(request)}, because that is wrong."})
+        for request in itertools.chain(*seeds["instructions"].get("harmful", {}).values()):  # prompts themselves in stage 6
+            found.setdefault(request, {f"I won't help you with the {invented(request)}, because that is wrong."})
     for critique in itertools.chain.from_iterable(load_critiques().values()):
         found.setdefault(critique.instruction, set()).add(critique.revision)
     return {question: frozenset(answers) for question, answers in found.items()}
