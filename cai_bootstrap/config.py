@@ -310,6 +310,11 @@ class LoraConfig:
     alpha: int = 32
     dropout: float = 0.0
     target_modules: str = "all-linear"
+    frozen_share: float = 0.0
+    """Share of the layers, from below, that carry no adapter: what they compute is computed once for all epochs."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.frozen_share < 1, "train.lora.frozen_share", self.frozen_share, "a share from 0 to below 1")
 
 
 @dataclass(kw_only=True)

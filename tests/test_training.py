@@ -246,6 +246,20 @@ def test_rewards_are_measured_against_the_reference(tiny_model: Path, tmp_path: 
     assert first["previous"]["loss"] == first["same"]["loss"] != first["base"]["loss"]
 
 
+def test_pairs_of_a_group_have_no_reference(tiny_model: Path, tmp_path: Path) -> None:
+    given = arguments(tiny_model, tmp_path)
+    given["rows"] = [{**row, "group": "g" if i < 2 else ""} for i, row in enumerate(given["rows"])]
+    training = Training(**given)
+    counts: list[int] = []
+    training.score_reference(counts.append)
+    data = training.trainer.train_dataset
+    for column in ("ref_chosen_logps", "ref_rejected_logps"):
+        assert data[column][:2] == [0.0, 0.0]
+        assert all(score < 0 for score in data[column][2:])
+    assert counts[0] == 2 + given["config"]["micro_batch_size"]
+    assert counts[-1] == len(data)
+
+
 def test_pairs_of_stages_before_are_drawn_in_equal_parts_and_whole_groups(tmp_path: Path) -> None:
     stages = []
     for name in ("explicit", "evaluation"):

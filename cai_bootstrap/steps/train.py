@@ -22,7 +22,7 @@ _CHECKPOINTS = "checkpoints"
 _COLUMNS = ("id", "prompt", "chosen", "rejected", "chosen_eos", "rejected_eos", "group")
 
 
-@step(version=3)
+@step(version=4)
 def train_adapter(
     work: Work,
     *,
@@ -35,10 +35,10 @@ def train_adapter(
 ) -> None:
     """The folder `adapter/` (safetensors), `training.json` with what was really trained, and `loss.jsonl`.
 
-    DPO's reference is `model`, or `reference` where one is given. Of the pairs of earlier stages, `replayed`, equal parts are
-    trained as well: the share `replay` of all, or as many as there are. `cadence` holds checkpoint_minutes and
-    checkpoint_steps, which change nothing of the result; without it they are in the settings. Raises UserError for pairs that
-    cannot be trained on, StepFailed for a loss that is no number.
+    DPO's reference is `model`, or `reference` where one is given; pairs of a group have none. Of the pairs of earlier stages,
+    `replayed`, equal parts are trained as well: the share `replay` of all, or as many as there are. `cadence` holds
+    checkpoint_minutes and checkpoint_steps, which change nothing of the result; without it they are in the settings. Raises
+    UserError for pairs that cannot be trained on, StepFailed for a loss that is no number.
     """
     config = {**work.settings, **(cadence or {})}
     if reference is not None:
@@ -145,6 +145,9 @@ def _train(
         with closing(_load(work, session, {**arguments, "model_folder": reference_folder})) as caller:
             _score_reference(work, caller, num_pairs)
     with closing(_load(work, session, arguments)) as caller:
+        if config["lora"]["frozen_share"]:
+            with work.progress.task("frozen layers", num_pairs) as task:
+                caller.call("compute_prefix", on_done=task.update)
         if config["method"] == "dpo":
             _score_reference(work, caller, num_pairs)
         total = num_steps(num_pairs, config["num_epochs"], config["batch_size"])

@@ -12,7 +12,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.errors import UserError
-from cai_bootstrap.training import checkpoints, head
+from cai_bootstrap.training import checkpoints
 from cai_bootstrap.training.resume import Resumable
 from cai_bootstrap.training.tokenise import num_tokens
 
@@ -24,8 +24,7 @@ class DpoTrainer(Resumable, DPOTrainer):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        trainer: Any = self
-        head.install(trainer.model.get_base_model())
+        self.install_head()
 
     def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
         return dataset
@@ -37,13 +36,18 @@ class DpoTrainer(Resumable, DPOTrainer):
     def score_reference(self, micro_batch_size: int, save_minutes: float, on_done: OnDone | None) -> None:
         """Add the base model's log-probabilities of each pair to the data set; `on_done` counts pairs.
 
-        Taken up where a kill left them: pairs are scored in fixed batches, and saved as often as checkpoints are.
+        Pairs of a group have none, which is a reference of zero: they ask for a decision, and what is trained is which of two
+        labels is likelier. With a reference it would be which has become likelier, and a model that leans to one label and is
+        unsure would still give both tasks of a group the same. Taken up where a kill left them: pairs are scored in fixed
+        batches, and saved as often as checkpoints are.
         """
         trainer: Any = self
         examples = list(trainer.train_dataset)
-        order = sorted(range(len(examples)), key=lambda i: num_tokens(examples[i]))
-        folder, last, done = self.checkpoint_folder / "reference", time.monotonic(), 0
-        scores = torch.full((len(examples), 2), torch.nan)
+        scored = [i for i, group in enumerate(self.groups) if not group]
+        order = sorted(scored, key=lambda i: num_tokens(examples[i]))
+        folder, last, done = self.checkpoint_folder / "reference", time.monotonic(), len(examples) - len(scored)
+        scores = torch.zeros(len(examples), 2)
+        scores[scored] = torch.nan
         if checkpoints.is_whole(folder, self.key):
             scores = checkpoints.load(folder, "logprobs")["sums"]
         trainer.model.eval()
@@ -56,7 +60,7 @@ class DpoTrainer(Resumable, DPOTrainer):
             done += len(indices)
             if on_done is not None:
                 on_done(done)
-            if time.monotonic() - last >= save_minutes * 60 or done == len(order):
+            if time.monotonic() - last >= save_minutes * 60 or done == len(examples):
                 checkpoints.write(folder, self.key, {"logprobs": {"sums": scores}}, {})
                 last = time.monotonic()
         chosen_sums, rejected_sums = scores.T.tolist()

@@ -7,6 +7,7 @@ state while it has the probabilities, so that nothing is computed twice and no l
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
 from typing import Any
@@ -19,6 +20,7 @@ from cai_bootstrap.engines.head import OutputLayer, unsupported_scales
 from cai_bootstrap.engines.packed import pack_layers
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.training import packing
+from cai_bootstrap.training.prefix import FrozenPrefix
 
 _LOGITS_PER_TILE = 2**22
 """16 MiB of fp32 logits at a time: enough rows for a fast matrix product, and still in the cache."""
@@ -85,10 +87,11 @@ def _scan_labels(
     return (own - normaliser)[:, 0], (normaliser - dot / total)[:, 0], mean[:, 0], (own >= largest)[:, 0], gradient
 
 
-def install(model: PreTrainedModel) -> None:
+def install(model: PreTrainedModel, prefix: FrozenPrefix | None = None) -> None:
     """Make `model(..., labels=…, fused_lm_head=True)` score labelled positions only, in place of TRL's own patch.
 
-    `model` is the one inside the PEFT wrapper. Raises UserError for an output layer that this head cannot read.
+    `model` is the one inside the PEFT wrapper. What `prefix` has computed is not computed again. Raises UserError for an output
+    layer that this head cannot read.
     """
     config = model.config.get_text_config()
     scaled = unsupported_scales(config)
@@ -110,9 +113,10 @@ def install(model: PreTrainedModel) -> None:
         if not fused_lm_head:
             return plain(self, input_ids, attention_mask, labels=labels, **kwargs)
         packed = packing.pack(input_ids, attention_mask, labels)
-        output = self.base_model(
-            input_ids=packed.input_ids, position_ids=packed.position_ids, use_cache=False, packed_pairs=packed
-        )
+        known = prefix is not None and prefix.is_computed
+        begin = {"inputs_embeds": prefix.look_up(packed)} if prefix and known else {"input_ids": packed.input_ids}
+        with prefix.skipped() if prefix and known else contextlib.nullcontext():
+            output = self.base_model(**begin, position_ids=packed.position_ids, use_cache=False, packed_pairs=packed)
         rows = output.last_hidden_state.flatten(0, 1)[packed.rows]
         wanted = labels[:, 1:]
         mask = wanted != -100

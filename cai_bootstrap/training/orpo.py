@@ -12,7 +12,6 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.errors import UserError
-from cai_bootstrap.training import head
 from cai_bootstrap.training.resume import Resumable
 
 
@@ -21,8 +20,7 @@ class OrpoTrainer(Resumable, ORPOTrainer):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        trainer: Any = self
-        head.install(trainer.model.get_base_model())
+        self.install_head()
 
     @staticmethod
     def tokenize_row(row: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]

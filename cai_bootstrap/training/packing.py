@@ -17,7 +17,7 @@ from cai_bootstrap.errors import StepFailed
 
 NAME = "cai_packed_pairs"
 """Not registered as a mask function, so transformers builds no mask: `PackedPairs` makes its own."""
-_PROMPT, _PADDING = 0, 3
+_PROMPT, PADDING = 0, 3
 """Parts of a pair: 0 the prompt, 1 the chosen response, 2 the rejected one, 3 nothing."""
 
 
@@ -81,7 +81,7 @@ def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Te
     return PackedPairs(
         input_ids=padded(packed, 0),
         position_ids=padded(positions, 0),
-        parts=padded(parts, _PADDING),
+        parts=padded(parts, PADDING),
         rows=torch.tensor(rows, dtype=torch.long, device=input_ids.device),
     )
 

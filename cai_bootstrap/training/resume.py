@@ -6,6 +6,7 @@ transformers' Trainer brings back the step count and skips the batches seen; onl
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from pathlib import Path
@@ -17,21 +18,73 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.errors import StepFailed
-from cai_bootstrap.training import checkpoints
+from cai_bootstrap.training import checkpoints, head
+from cai_bootstrap.training.packing import PackedPairs, pack
+from cai_bootstrap.training.prefix import FrozenPrefix
+from cai_bootstrap.training.tokenise import num_tokens
 
 _TRAINER_STATE = "trainer_state"
 """Its file is found by the Trainer under this name."""
+_PAIRS_PER_PART = 512
+"""Of the frozen layers' hidden states: some seconds to compute for a small model, and that is what a kill may cost."""
 
 
 class Resumable:
-    """Mixed into a TRL trainer, before it. The four attributes are set before `train`."""
+    """Mixed into a TRL trainer, before it. The first four attributes are set before anything is computed."""
 
+    groups: list[str]
+    """Each pair's group, empty for a pair that belongs to none."""
     micro_batches: list[list[int]]
     checkpoint_folder: Path
     key: str
     earlier_s: float = 0.0
     """Seconds of training before the checkpoint that was resumed from."""
     _begin: float | None = None
+    prefix: FrozenPrefix | None = None
+    """Where the adapter leaves out the lowest layers."""
+
+    def install_head(self) -> None:
+        """Put this package's output layer, and its memory for frozen layers, into the trainer's model."""
+        trainer: Any = self
+        model = trainer.model.get_base_model()
+        if trainer.model.peft_config["default"].exclude_modules:
+            self.prefix = FrozenPrefix(model)
+        head.install(model, self.prefix)
+
+    def compute_prefix(self, key: str, micro_batch_size: int, on_done: OnDone | None) -> None:
+        """What the frozen layers make of each pair; nothing where none is frozen. `on_done` counts pairs.
+
+        Computed in fixed batches and kept on disk in parts, under `key`, which names the model as well: a resumed run goes on
+        with the same numbers.
+        """
+        trainer: Any = self
+        if self.prefix is None:
+            return
+        trainer.model.eval()  # a model's own dropout, where it has one, is for what is trained
+        examples = list(trainer.train_dataset)
+        order = sorted(range(len(examples)), key=lambda i: num_tokens(examples[i]))
+        for start in range(0, len(order), _PAIRS_PER_PART):
+            part = order[start : start + _PAIRS_PER_PART]
+            batches = [part[i : i + micro_batch_size] for i in range(0, len(part), micro_batch_size)]
+            packed = [self._packed([examples[i] for i in batch]) for batch in batches]
+            folder = self.checkpoint_folder / "prefix" / f"{start:07d}"
+            if checkpoints.is_whole(folder, key):
+                stored = checkpoints.load(folder, "hidden")
+                for pairs, batch in zip(packed, batches, strict=True):
+                    self.prefix.keep(pairs, [stored[str(i)] for i in batch])
+            else:
+                found = [self.prefix.compute(pairs) for pairs in packed]
+                rows = zip(part, itertools.chain.from_iterable(found), strict=True)
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                checkpoints.write(folder, key, {"hidden": {str(i): hidden for i, hidden in rows}}, {})
+            if on_done is not None:
+                on_done(start + len(part))
+
+    def _packed(self, examples: list[dict[str, Any]]) -> PackedPairs:
+        trainer: Any = self
+        batch = trainer._prepare_inputs(trainer.data_collator(examples))
+        labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+        return pack(batch["input_ids"], batch["attention_mask"], labels)
 
     def seconds(self) -> float:
         """Seconds trained so far, those before a kill included as far as a checkpoint knows them."""

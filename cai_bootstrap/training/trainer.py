@@ -18,8 +18,8 @@ from transformers.trainer_utils import SchedulerType
 
 from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.errors import UserError
-from cai_bootstrap.store.provenance import digest
-from cai_bootstrap.training import checkpoints, order, packing, summary
+from cai_bootstrap.store.provenance import digest, file_sha256
+from cai_bootstrap.training import checkpoints, order, packing, prefix, summary
 from cai_bootstrap.training.resume import Cadence, trainable
 from cai_bootstrap.training.tokenise import AuditedCollator, encode_pairs, num_tokens
 
@@ -45,7 +45,10 @@ METHODS = {"dpo": _dpo, "orpo": _orpo}
 
 
 class Training:
-    """A model, its pairs and a trainer. Call `score_reference`, then `run`; both go on where a kill left them."""
+    """A model, its pairs and a trainer.
+
+    Call `compute_prefix` where layers are frozen, `score_reference`, then `run`; all go on where a kill left them.
+    """
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class Training:
         datasets.disable_progress_bars()
         self.config = config
         self.folder = checkpoint_folder
+        self.model_folder = model_folder
         tokenizer = AutoTokenizer.from_pretrained(str(model_folder), trust_remote_code=False)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -77,8 +81,10 @@ class Training:
         lengths = [num_tokens(example) for example in examples]
         self.collator = AuditedCollator(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
         build, make_arguments = METHODS[config["method"]]()
+        model = _load_model(model_folder, config, device, dtype)
+        num_frozen = prefix.num_frozen(model, config["lora"]["frozen_share"])
         self.trainer = build(
-            model=_load_model(model_folder, config, device, dtype),
+            model=model,
             args=make_arguments(_common(config, len(rows), seed, device, dtype), config, checkpoint_folder),
             data_collator=self.collator,
             train_dataset=datasets.Dataset.from_list(examples),
@@ -88,6 +94,7 @@ class Training:
                 lora_alpha=config["lora"]["alpha"],
                 lora_dropout=config["lora"]["dropout"],
                 target_modules=config["lora"]["target_modules"],
+                exclude_modules=prefix.without_lowest(num_frozen) if num_frozen else None,
                 task_type="CAUSAL_LM",
             ),
         )
@@ -95,9 +102,10 @@ class Training:
             # TRL makes a quantized model's adapter bf16, in which small updates of it are rounded away.
             parameter.data = parameter.data.float()
         self.trainer.remove_callback(PrinterCallback)
+        self.trainer.groups = [row.get("group", "") for row in rows]
         self.trainer.micro_batches = order.micro_batches(
             lengths,
-            [row.get("group", "") for row in rows],
+            self.trainer.groups,
             num_epochs=config["num_epochs"],
             batch_size=config["batch_size"],
             micro_batch_size=config["micro_batch_size"],
@@ -106,6 +114,12 @@ class Training:
         self.trainer.checkpoint_folder = checkpoint_folder
         identity = {key: value for key, value in config.items() if key not in CADENCE}
         self.trainer.key = digest({"config": identity, "examples": examples, "seed": seed, "device": device, "dtype": dtype})
+
+    def compute_prefix(self, on_done: OnDone | None = None) -> None:
+        """What layers below the adapter make of all pairs, once for all epochs; `on_done` counts pairs."""
+        files = sorted(self.model_folder.glob("*.safetensors"))
+        key = digest({"training": self.trainer.key, "model": [file_sha256(path) for path in files]})
+        self.trainer.compute_prefix(key, self.config["micro_batch_size"], on_done)
 
     def score_reference(self, on_done: OnDone | None = None) -> None:
         """The base model's log-probabilities of all pairs, where the method needs them; `on_done` counts pairs."""
@@ -133,6 +147,7 @@ class Training:
 def train(on_reference: OnDone | None = None, on_done: OnDone | None = None, **arguments: Any) -> tuple[Any, Any]:
     """`Training(**arguments)` through both its phases; returns what `Training.run` does."""
     training = Training(**arguments)
+    training.compute_prefix()
     training.score_reference(on_reference)
     return training.run(on_done)
 
