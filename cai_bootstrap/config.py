@@ -223,6 +223,10 @@ class ConstructionConfig:
     """Tasks of different kinds that one kept answer may give."""
     answers_of: list[str] = field(default_factory=list)
     """Stages before whose kept answers are used too."""
+    kinds_of_answers: list[str] = field(default_factory=list)
+    """Kinds of tasks that kept answers may give, where not all: some ask for more than to be better than a corruption."""
+    num_per_case: int = 0
+    """Tasks that each committed case gives."""
 
     def __post_init__(self) -> None:
         shares = self.kind_shares

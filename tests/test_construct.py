@@ -13,6 +13,7 @@ from data_path import given
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals.baselines import quoted
 from cai_bootstrap.stages.stage import load_seeds
+from cai_bootstrap.steps.cases import WorkedCase
 from cai_bootstrap.steps.construct import construct_judgements, construct_revisions
 from cai_bootstrap.steps.corruptions import CORRUPTIONS
 from cai_bootstrap.steps.judgements import CONDUCT
@@ -23,9 +24,32 @@ from cai_bootstrap.store.run import Run
 SEEDS = load_seeds("explicit")
 SENTENCES = load_seeds("revision")["sentences"]
 CASES = {"rude": [["May I sit here?", "Yes, please do.", "No, you pig."]]}
+WORKED = [
+    [
+        "Where does a heron nest?",
+        "In trees.",
+        "It builds its nest high up in a tree.",
+        "In snow.",
+        "It nests in warm bread.",
+        "A nest.",
+    ],
+    [
+        "What dries wet boots?",
+        "Old newspaper.",
+        "Stuff them with old paper overnight.",
+        "Soup.",
+        "A bath in hot soup does.",
+        "Wet boots.",
+    ],
+]
 GIVEN: dict[Any, dict[str, Any]] = {
-    construct_judgements: {"conduct": CASES, "principles": {"be-polite": "The response is polite."}},
-    construct_revisions: {"lexicon": ["barks"]},
+    construct_judgements: {
+        "evasions": SEEDS["refusals"],
+        "conduct": CASES,
+        "worked": [],
+        "principles": {"be-polite": "The response is polite."},
+    },
+    construct_revisions: {"refusals": SEEDS["refusals"], "lexicon": ["barks"]},
 }
 JUDGEMENTS = {"correct": 0.25, "helpful": 0.2, "principle": 0.15, "rate": 0.15, "compare": 0.25}
 REVISIONS = {"fix": 0.4, "clearer": 0.25, "feedback": 0.2, "helpful": 0.15}
@@ -44,7 +68,15 @@ def kept_rows() -> list[dict[str, Any]]:
 
 
 def constructed(
-    root: Path, function: Any, shares: dict[str, float], *, num_per_answer: int = 1, earlier: list[dict[str, Any]] | None = None
+    root: Path,
+    function: Any,
+    shares: dict[str, float],
+    *,
+    num_per_answer: int = 1,
+    num_per_case: int = 0,
+    kinds_of_answers: tuple[str, ...] = (),
+    earlier: list[dict[str, Any]] | None = None,
+    **values: Any,
 ) -> Artifact:
     with Run(root, "r") as run:
         inputs = {"kept": given(run, "kept", records__jsonl=kept_rows())}
@@ -54,9 +86,14 @@ def constructed(
             "evaluation",
             "constructed",
             function,
-            settings={"kind_shares": shares, "num_per_answer": num_per_answer},
+            settings={
+                "kind_shares": shares,
+                "num_per_answer": num_per_answer,
+                "num_per_case": num_per_case,
+                "kinds_of_answers": list(kinds_of_answers),
+            },
             inputs=inputs,
-            values={"refusals": SEEDS["refusals"], **GIVEN[function]},
+            values={**GIVEN[function], **values},
             seed=1,
         )
 
@@ -105,6 +142,48 @@ def test_every_rule_of_conduct_has_cases_whose_length_tells_nothing() -> None:
     for corruption, given_ in cases.items():
         assert len({question for question, _, _ in given_}) == len(given_) >= 30, corruption
         assert 0.4 <= sum(len(good) > len(bad) for _, good, bad in given_) / len(given_) <= 0.6, corruption
+
+
+def test_worked_cases_have_answers_of_both_lengths_and_lengths_tell_nothing() -> None:
+    worked = [WorkedCase(*fields) for fields in load_seeds("evaluation")["worked"]]
+    assert len({case.question for case in worked}) == len(worked) >= 400
+    for case in worked:
+        assert case.question.endswith("?")
+        assert len(case.short.split()) <= 5 < len(case.long.split())
+        assert len(set(case)) == 6
+    assert 0.4 <= sum(len(case.wrong_long) > len(case.long) for case in worked) / len(worked) <= 0.6
+    evasions = load_seeds("evaluation")["evasions"]
+    assert len(set(evasions)) == len(evasions) >= 150
+    assert 0.2 <= sum(len(text.split()) <= 4 for text in evasions) / len(evasions) <= 0.5
+
+
+def test_a_worked_case_gives_a_group_for_each_fault(tmp_path: Path) -> None:
+    shares = {"compare": 1.0}
+    rows = constructed(tmp_path, construct_judgements, shares, num_per_case=7, worked=WORKED).rows()
+    worked = [each for each in rows if each["prompt_id"].startswith("worked")]
+    of_heron = {
+        each["wrong"][0][1].partition(",")[0]: quoted(each["instruction"]) for each in worked if "heron" in each["text"]
+    }
+    assert 5 <= len(of_heron) <= 7  # a surplus of longer faults is left out
+    for fault, asked in of_heron.items():
+        assert set(asked.answers) & set(WORKED[0][1:3]), "one of the two is good"
+        (bad,) = set(asked.answers) - set(WORKED[0][1:3])
+        if fault == "wrong_fact":
+            assert bad in WORKED[0][3:5]
+        if fault == "echo":
+            assert bad == "A nest."
+        if fault == "off_topic":
+            assert bad in WORKED[1][1:3]
+        if fault == "refusal":
+            assert bad in SEEDS["refusals"]
+
+
+def test_kept_answers_are_not_asked_whether_they_are_right(tmp_path: Path) -> None:
+    rows = constructed(
+        tmp_path, construct_judgements, JUDGEMENTS, num_per_case=7, worked=WORKED, kinds_of_answers=("compare", "rate")
+    ).rows()
+    assert {each["kind"] for each in rows if each["prompt_id"].startswith("p")} == {"compare", "rate"}
+    assert {"correct", "helpful"} <= {each["kind"] for each in rows if each["prompt_id"].startswith("worked")}
 
 
 def test_an_answer_gives_groups_with_different_corruptions(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -53,14 +54,15 @@ def test_no_seed_and_no_worked_example_is_a_held_out_item(name: str) -> None:
     assert [(text, found) for text in texts if (found := heldout.find(text))] == []
 
 
-def test_no_case_of_conduct_is_a_held_out_item_or_a_worked_critique() -> None:
+def test_no_case_is_a_held_out_item_or_a_worked_critique() -> None:
     """What suites quote is compared with what cases say: question and answer, each by itself."""
     told = [item.instruction for suite in SUITE_SHA256 for split in SPLITS for item in load_suite(suite, split)]
     heldout = DuplicateIndex(0.7)
     quoted = {text for instruction in told for text in re.findall(r'"([^"]+)"', instruction)}
     heldout.add([*told, *(text for text in sorted(quoted) if len(text.split()) > 3)])
     heldout.add(each.instruction for given in load_critiques().values() for each in given)
-    texts = [text for cases in SEEDS["evaluation"]["conduct"].values() for case in cases for text in case]
+    conduct = itertools.chain.from_iterable(SEEDS["evaluation"]["conduct"].values())
+    texts = [text for case in [*conduct, *SEEDS["evaluation"]["worked"]] for text in case] + SEEDS["evaluation"]["evasions"]
     assert [(text, found) for text in texts if len(text.split()) > 3 and (found := heldout.find(text))] == []
 
 

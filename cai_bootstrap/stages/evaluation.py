@@ -17,7 +17,7 @@ STAGE = replace(
     suite="evaluation",
     seeds=("explicit", "implicit"),
     construct=construct_judgements,
-    constructed_from=("refusals", "conduct", "principles"),
+    constructed_from=("evasions", "conduct", "worked", "principles"),
     decide=decide_judging_gate,
     decided_from_pairs=True,
 )

@@ -312,7 +312,9 @@ def _lexicon() -> list[str]:
 
 _CONSTRUCTED_FROM: dict[str, Callable[[Making], Any]] = {
     "refusals": lambda making: making.seeds["refusals"],
+    "evasions": lambda _: load_seeds("evaluation")["evasions"],
     "conduct": lambda _: load_seeds("evaluation")["conduct"],
+    "worked": lambda _: load_seeds("evaluation")["worked"],
     "lexicon": lambda _: _lexicon(),
     "principles": lambda _: {principle.id: principle.text for principle in constitution.load().principles},
 }

@@ -10,10 +10,9 @@ from typing import Any
 
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
-from cai_bootstrap.steps import flaws, judgements
-from cai_bootstrap.steps.corruptions import CORRUPTIONS
+from cai_bootstrap.steps import cases, flaws, judgements
+from cai_bootstrap.steps.cases import Asked
 from cai_bootstrap.steps.flawed import Flawed, is_sound, spelt
-from cai_bootstrap.steps.judgements import Case
 from cai_bootstrap.steps.kinds import body
 from cai_bootstrap.steps.misrevisions import negatives
 from cai_bootstrap.steps.negatives import Answer, Sources
@@ -22,40 +21,46 @@ from cai_bootstrap.store.run import Work, step
 
 _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
-_OF_CONDUCT = ("principle", "prefer")
-"""Kinds of judge questions that name a rule."""
 
 
-@step(version=10)
+@step(version=11)
 def construct_judgements(
     work: Work,
     *,
     kept: Artifact,
-    refusals: list[str],
+    evasions: list[str],
     conduct: dict[str, list[list[str]]],
+    worked: list[list[str]],
     principles: dict[str, str],
     **earlier: Artifact,
 ) -> None:
-    """`records.jsonl`: judge questions on the kept answers and on corruptions of them, with the right and the wrong label.
+    """`records.jsonl`: judge questions on good answers and on faulty ones, with the right and the wrong label.
 
     A response is the label and, after it, what was asked: «No. What do bees make?» So it is no fixed string, and what follows
     the label is a copy that goes with either: the good answer there would tell the right label from the wrong one by itself.
-    An answer gives `num_per_answer` groups with different corruptions, of two questions each, which are trained in one step; as
-    many good answers are longer than their corruption as shorter. `conduct`, by rule [question, good answer, bad one], gives a
-    group each on what no corruption of an honest answer breaks. Half of the rules are stated as `principles` (texts by id) do.
-    `earlier` are kept answers of other stages. Raises StepFailed for a kind of question that is not known.
+    A kept answer gives `num_per_answer` groups with different faults and of the kinds in `kinds_of_answers`, a worked case
+    `num_per_case`, and each case of `conduct` one; `evasions` are texts that decline to answer. Two questions of a group are
+    trained in one step. As many good answers are longer than their faulty one as shorter. Half of the rules are stated as
+    `principles` (texts by id) do. `earlier` are kept answers of other stages. Raises StepFailed for a kind of question that is
+    not known.
     """
-    shares: dict[str, float] = work.settings["kind_shares"]
-    _refuse_unknown(shares, judgements.KINDS)
+    settings = work.settings
+    shares: dict[str, float] = settings["kind_shares"]
+    _refuse_unknown("kind_shares", shares, judgements.KINDS)
+    _refuse_unknown("kinds_of_answers", settings["kinds_of_answers"], judgements.KINDS)
     rng = random.Random(work.seed)
     rows = list(_answered(kept, *earlier.values()))
-    sources = Sources(rows=[Answer.of(row) for row in rows], zero_shot={}, run_on={}, refusals=refusals)
-    # Conduct first: it is asked for in one way only, and takes its place among the questions on rules.
-    cases = _conduct(conduct) if any(shares.get(kind) for kind in _OF_CONDUCT) else ()
-    made = [*cases, *_corruptions(rows, sources, work.settings["num_per_answer"], rng)]
-    even = set(map(id, judgements.even_lengths([case for _, case in made], rng)))  # two answers may make equal cases
-    left = [(row, case) for row, case in made if id(case) in even]
-    used, corrupted = ({row["prompt_id"] for row, _ in some} for some in (left, made))
+    sources = Sources(rows=[Answer.of(row) for row in rows], zero_shot={}, run_on={}, refusals=evasions)
+    # Conduct first: it is asked for in two ways only, and takes its place among the questions on rules.
+    found = [
+        *cases.of_conduct(conduct),
+        *cases.of_worked(worked, evasions, settings["num_per_case"], rng),
+        *cases.of_answers(rows, sources, settings["num_per_answer"], settings["kinds_of_answers"] or judgements.KINDS, rng),
+    ]
+    made = [asked for asked in found if any(shares.get(kind) for kind in asked.kinds)]
+    even = set(map(id, judgements.even_lengths([asked.case for asked in made], rng)))  # two answers may make equal cases
+    left = [asked for asked in made if id(asked.case) in even]
+    used, corrupted = ({asked.row["prompt_id"] for asked in some} for some in (left, made))
     work.drop([])
     for row in rows:
         if row["prompt_id"] not in used:
@@ -73,7 +78,7 @@ def construct_revisions(work: Work, *, kept: Artifact, refusals: list[str], lexi
     stand in `lexicon` or come twice at least among the kept answers; of other answers to questions only such drafts are made.
     `earlier` are kept answers of other stages. Raises StepFailed for an unknown kind of revision.
     """
-    _refuse_unknown(work.settings["kind_shares"], _REVISION_KINDS)
+    _refuse_unknown("kind_shares", work.settings["kind_shares"], _REVISION_KINDS)
     rng = random.Random(work.seed)
     rows = list(_answered(kept, *earlier.values()))
     used = Counter(word for row in rows for word in set(spelt(row["text"])) | set(spelt(row["instruction"])))
@@ -141,51 +146,17 @@ def _flaw(kind: str, row: dict[str, Any], rng: random.Random) -> Flawed | None:
     return None
 
 
-def _refuse_unknown(shares: Collection[str], known: Sequence[str]) -> None:
-    unknown = [kind for kind in shares if kind not in known]
+def _refuse_unknown(key: str, kinds: Collection[str], known: Sequence[str]) -> None:
+    unknown = [kind for kind in kinds if kind not in known]
     if unknown:
-        raise StepFailed(f"stage.construction.kind_shares names {unknown[0]!r}: write one of {', '.join(known)}")
-
-
-def _corruptions(
-    rows: Sequence[dict[str, Any]], sources: Sources, num_per_answer: int, rng: random.Random
-) -> Iterator[tuple[dict[str, Any], Case]]:
-    """A kept answer and each of the cases made of it, the kinds of corruption in turn."""
-    turns = itertools.cycle(CORRUPTIONS)
-    for row, answer in zip(rows, sources.rows, strict=True):
-        made = 0
-        for corruption in itertools.islice(turns, len(CORRUPTIONS)):
-            text = CORRUPTIONS[corruption](answer, sources, rng)
-            if text and english.plain(text) != english.plain(answer.text):
-                yield row, Case(answer.instruction, answer.text, text, corruption)
-                made += 1
-            if made == num_per_answer:
-                break
-
-
-def _conduct(cases: dict[str, list[list[str]]]) -> Iterator[tuple[dict[str, Any], Case]]:
-    """The committed cases of conduct, each with what a kept answer would record."""
-    for corruption, principle in judgements.CONDUCT.items():
-        for number, (question, good, bad) in enumerate(cases.get(corruption, ())):
-            row = {
-                "prompt_id": f"conduct-{corruption}-{number}",
-                "instruction_source": "worked example",
-                "selection": "worked example",
-                "score": 0.0,
-                "scores": {},
-                "principle": principle,
-                "completion_seed": None,
-                "rendered_prompt": None,
-            }
-            yield row, Case(question, good, bad, corruption)
+        raise StepFailed(f"stage.construction.{key} names {unknown[0]!r}: write one of {', '.join(known)}")
 
 
 def _judgements(
-    cases: Sequence[tuple[dict[str, Any], Case]], shares: dict[str, float], principles: dict[str, str], rng: random.Random
+    asked_of: Sequence[Asked], shares: dict[str, float], principles: dict[str, str], rng: random.Random
 ) -> Iterator[dict[str, Any]]:
     given = dict.fromkeys(shares, 0)
-    for row, case in cases:
-        kinds = _OF_CONDUCT if case.corruption in judgements.CONDUCT else judgements.kinds_for(case.corruption)
+    for row, case, kinds in asked_of:
         fitting = [kind for kind in kinds if shares.get(kind)]
         if not fitting:
             continue

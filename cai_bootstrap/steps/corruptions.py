@@ -9,7 +9,9 @@ from cai_bootstrap.steps.kinds import asks_for
 from cai_bootstrap.steps.negatives import NEGATIVES, Answer, Sources
 
 _CUT = (0.3, 0.6)
-"""Shares of an answer's words that are left where it breaks off."""
+"""Shares of an answer's words that are left where it breaks off and has no word to break off at."""
+_NEVER_LAST = frozenset("a an the of in on at to for with from by and or but that which its their his her your is are".split())
+"""Words that a sentence never ends in."""
 _FEW_WORDS = 4
 """Shorter answers that break off leave nothing."""
 _FILLERS = ("well", "so", "you know", "and then", "or was it", "anyway", "I mean", "and so on", "well now", "who knows")
@@ -34,7 +36,11 @@ def _wrong_fact(answer: Answer, sources: Sources, rng: random.Random) -> str:
 
 def _incomplete(answer: Answer, sources: Sources, rng: random.Random) -> str:
     words = answer.text.split()
-    return " ".join(words[: max(1, int(rng.choice(_CUT) * len(words)))]) if len(words) >= _FEW_WORDS else ""
+    if len(words) < _FEW_WORDS:
+        return ""
+    # Else «It bears a hard, twisted house», the beginning of a sentence, may be as good an answer as the whole.
+    ends = [i for i, word in enumerate(words[:-1], 1) if word.lower() in _NEVER_LAST]
+    return " ".join(words[: rng.choice(ends) if ends else max(1, int(rng.choice(_CUT) * len(words)))])
 
 
 def _rambling(answer: Answer, sources: Sources, rng: random.Random) -> str:
