@@ -89,14 +89,14 @@ def test_a_rule_is_stated_in_few_words_or_as_the_constitution_has_it() -> None:
     asked = [j for _ in range(20) for j in questions(rude, rng, group="", kinds=["prefer"], principles=principles)]
     assert {quoted(judgement.instruction).rule for judgement in asked} == {RULES["rude"], principles["be-polite"]}
     assert preference(RULES["rude"], *BEES[:3]) in {
-        judgement.instruction for _ in range(20) for judgement in questions(rude, rng, group="", kinds=["prefer"])
+        judgement.instruction for _ in range(60) for judgement in questions(rude, rng, group="", kinds=["prefer"])
     }
 
 
 def test_phrasings_and_ratings_vary_and_follow_the_seed() -> None:
     def draw(seed: int) -> list[tuple[str, str]]:
         rng = random.Random(seed)
-        return [(judgement.instruction, judgement.right) for _ in range(40) for judgement in questions(BEES, rng, group="")]
+        return [(judgement.instruction, judgement.right) for _ in range(80) for judgement in questions(BEES, rng, group="")]
 
     assert draw(5) == draw(5) != draw(6)
     assert len({text for text, _ in draw(5)}) == 2 * sum(map(len, PHRASINGS.values()))
