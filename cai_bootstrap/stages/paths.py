@@ -25,11 +25,12 @@ from cai_bootstrap.steps.critique import (
     write_revisions,
 )
 from cai_bootstrap.steps.flawed import spelt
+from cai_bootstrap.steps.gather import gather_prompts
 from cai_bootstrap.steps.generate import draft_candidates, write_rejected
 from cai_bootstrap.steps.judge import calibrate, judge_candidates
 from cai_bootstrap.steps.pair import iter_pairs, make_pairs
 from cai_bootstrap.steps.pilot import judge_pilot
-from cai_bootstrap.steps.prompts import gather_prompts, make_instructions
+from cai_bootstrap.steps.prompts import make_instructions
 from cai_bootstrap.steps.screen import screen
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.runner import bind

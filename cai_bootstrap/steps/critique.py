@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from collections.abc import Collection, Sequence
@@ -142,13 +143,16 @@ def _worked(examples: Examples, *, harmful: bool, principle: str = "") -> list[l
 
     Those of the prompt's principle stand last, nearest to what is asked; others come before them up to `_NUM_WORKED`.
     """
-    fitting = {
-        id_: [example for example in of if (classify(example[3], example[0]) in _SAFE) == harmful]
-        for id_, of in examples.items()
-    }
+    fitting = {id_: [example for example in of if _is_safe(example[3], example[0]) == harmful] for id_, of in examples.items()}
     own = fitting.pop(principle, [])
     others = [example for rank in itertools.zip_longest(*fitting.values()) for example in rank if example is not None]
     return [*others[: max(0, _NUM_WORKED - len(own))], *own]
+
+
+@functools.cache
+def _is_safe(answer: str, instruction: str) -> bool:
+    """Whether a worked answer declines or redirects; asked of the same few hundred for every prompt."""
+    return classify(answer, instruction) in _SAFE
 
 
 def _worked_for(examples: Examples, row: dict[str, Any]) -> list[list[str]]:
