@@ -61,8 +61,9 @@ def of_conduct(cases: Mapping[str, Sequence[Sequence[str]]]) -> Iterator[Asked]:
     """The committed cases of conduct, by rule [question, good answer, bad one]: no corruption of an honest answer shows it."""
     for corruption, principle in judgements.CONDUCT.items():
         for number, (question, good, bad) in enumerate(cases.get(corruption, ())):
-            row = _committed(f"conduct-{corruption}-{number}", principle)
-            yield Asked(row, Case(question, good, bad, corruption), _OF_CONDUCT)
+            for kind in _OF_CONDUCT:  # both, since no other case gives what they teach
+                row = _committed(f"conduct-{corruption}-{number}", principle)
+                yield Asked(row, Case(question, good, bad, corruption), (kind,))
 
 
 def of_worked(

@@ -39,10 +39,10 @@ def construct_judgements(
     A response is the label and, after it, what was asked: «No. What do bees make?» So it is no fixed string, and what follows
     the label is a copy that goes with either: the good answer there would tell the right label from the wrong one by itself.
     A kept answer gives `num_per_answer` groups with different faults and of the kinds in `kinds_of_answers`, a worked case
-    `num_per_case`, and each case of `conduct` one; `evasions` are texts that decline to answer. Two questions of a group are
-    trained in one step. As many good answers are longer than their faulty one as shorter. Half of the rules are stated as
-    `principles` (texts by id) do. `earlier` are kept answers of other stages. Raises StepFailed for a kind of question that is
-    not known.
+    `num_per_case`, and each case of `conduct` one of each kind that names a rule; `evasions` are texts that decline to answer.
+    Two questions of a group are trained in one step. As many good answers are longer than their faulty one as shorter. Half of
+    the rules are stated as `principles` (texts by id) do. `earlier` are kept answers of other stages. Raises StepFailed for a
+    kind of question that is not known.
     """
     settings = work.settings
     shares: dict[str, float] = settings["kind_shares"]
