@@ -36,7 +36,7 @@ WORKED = [
     [
         "What dries wet boots?",
         "Old newspaper.",
-        "Stuff them with old paper overnight.",
+        "You can fill them with old paper overnight.",
         "Soup.",
         "A bath in hot soup does.",
         "Wet boots.",
@@ -49,7 +49,7 @@ GIVEN: dict[Any, dict[str, Any]] = {
         "worked": [],
         "principles": {"be-polite": "The response is polite."},
     },
-    construct_revisions: {"refusals": SEEDS["refusals"], "lexicon": ["barks"]},
+    construct_revisions: {"refusals": SEEDS["refusals"], "lexicon": ["barks"], "worked": []},
 }
 JUDGEMENTS = {"correct": 0.25, "helpful": 0.2, "principle": 0.15, "rate": 0.15, "compare": 0.25}
 REVISIONS = {"fix": 0.4, "clearer": 0.25, "feedback": 0.2, "helpful": 0.15}
@@ -229,6 +229,18 @@ def test_revisions_are_right_and_what_is_rejected_is_not(tmp_path: Path) -> None
         assert draft != each["text"]
 
 
+def test_worked_cases_give_sentences_to_revise(tmp_path: Path) -> None:
+    rows = constructed(tmp_path, construct_revisions, REVISIONS, num_per_case=2, worked=WORKED).rows()
+    worked = [each for each in rows if each["prompt_id"].startswith("worked")]
+    assert len(worked) == 4
+    assert len({each["prompt_id"] for each in worked}) == 4
+    sentences = {case[2] for case in WORKED}
+    assert any(each["text"] in sentences for each in worked)
+    for each in worked:
+        assert any(text in each["instruction"] or each["text"] == text for text in sentences)
+        assert each["wrong"]
+
+
 def test_what_is_not_surely_sound_is_dropped_and_counted(tmp_path: Path) -> None:
     rows = [row(1, "generate", "Write a sentence.", "The dog barks the"), *kept_rows()]
     with Run(tmp_path, "r") as run:
@@ -237,7 +249,7 @@ def test_what_is_not_surely_sound_is_dropped_and_counted(tmp_path: Path) -> None
             "revision",
             "constructed",
             construct_revisions,
-            settings={"kind_shares": REVISIONS, "num_per_answer": 1},
+            settings={"kind_shares": REVISIONS, "num_per_answer": 1, "num_per_case": 0},
             inputs={"kept": kept},
             values={"refusals": SEEDS["refusals"], **GIVEN[construct_revisions]},
             seed=1,

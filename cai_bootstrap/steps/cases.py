@@ -86,6 +86,15 @@ def of_worked(
                 yield Asked(row, Case(case.question, good, bad, corruption), judgements.kinds_for(corruption))
 
 
+def as_answers(worked: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """The right sentences of the committed cases, as rows of kept answers to their questions."""
+    cases = [WorkedCase(*fields) for fields in worked]
+    return [
+        {**_committed(f"worked-{number}", None), "kind": "answer", "instruction": case.question, "text": case.long}
+        for number, case in enumerate(cases)
+    ]
+
+
 def _other_answer(case: WorkedCase, sources: Sources, rng: random.Random) -> str:
     other = rng.choice(sources.rows)
     return other.text if other.instruction != case.question else ""

@@ -69,22 +69,30 @@ def construct_judgements(
     work.write_rows("records.jsonl", _judgements(left, shares, principles, rng))
 
 
-@step(version=5)
-def construct_revisions(work: Work, *, kept: Artifact, refusals: list[str], lexicon: list[str], **earlier: Artifact) -> None:
+@step(version=6)
+def construct_revisions(
+    work: Work, *, kept: Artifact, refusals: list[str], lexicon: list[str], worked: list[list[str]], **earlier: Artifact
+) -> None:
     """`records.jsonl`: drafts with a known flaw to revise; the kept answer is the right revision.
 
     Sentences get a flaw or a piece of feedback, `num_per_answer` of different kinds each; a question's answer gives a draft
     that dodges it, to be rejected by a refusal among others. Only sentences that rules find sound are used, of words that
     stand in `lexicon` or come twice at least among the kept answers; of other answers to questions only such drafts are made.
-    `earlier` are kept answers of other stages. Raises StepFailed for an unknown kind of revision.
+    `earlier` are kept answers of other stages. The right sentence of a `worked` case gives `num_per_case` tasks. Raises
+    StepFailed for an unknown kind of revision.
     """
     _refuse_unknown("kind_shares", work.settings["kind_shares"], _REVISION_KINDS)
     rng = random.Random(work.seed)
-    rows = list(_answered(kept, *earlier.values()))
-    used = Counter(word for row in rows for word in set(spelt(row["text"])) | set(spelt(row["instruction"])))
+    settings = work.settings
+    drafted = [(row, int(settings["num_per_answer"])) for row in _answered(kept, *earlier.values())]
+    if settings["num_per_case"]:
+        drafted += [(row, int(settings["num_per_case"])) for row in cases.as_answers(worked)]
+        rng.shuffle(drafted)  # both give all kinds
+    lexicon = [*lexicon, *(word for case in worked for word in spelt(case[2]))]
+    used = Counter(word for row, _ in drafted for word in set(spelt(row["text"])) | set(spelt(row["instruction"])))
     known = {word for word, count in used.items() if count > 1}.union(lexicon)
     work.drop([])
-    work.write_rows("records.jsonl", _revisions(work, rows, known, refusals, rng))
+    work.write_rows("records.jsonl", _revisions(work, drafted, known, refusals, rng))
 
 
 def _answered(*kept: Artifact) -> Iterator[dict[str, Any]]:
@@ -98,11 +106,16 @@ def _answered(*kept: Artifact) -> Iterator[dict[str, Any]]:
 
 
 def _revisions(
-    work: Work, rows: Sequence[dict[str, Any]], known: Collection[str], refusals: Sequence[str], rng: random.Random
+    work: Work,
+    drafted: Sequence[tuple[dict[str, Any], int]],
+    known: Collection[str],
+    refusals: Sequence[str],
+    rng: random.Random,
 ) -> Iterator[dict[str, Any]]:
+    """Tasks on each of `drafted`, (a kept answer, how many tasks it may give)."""
     shares: dict[str, float] = work.settings["kind_shares"]
     given = dict.fromkeys(shares, 0)
-    for row in rows:
+    for row, num_tasks in drafted:
         sound = is_sound(row["text"], known)
         behind = sorted(shares, key=lambda kind: given[kind] / shares[kind])  # what is furthest behind its share first
         if not sound:
@@ -111,7 +124,7 @@ def _revisions(
         made: list[Flawed] = []
         for kind in behind:
             found = _flaw(kind, row, rng)
-            if found is not None and len(made) < work.settings["num_per_answer"]:
+            if found is not None and len(made) < num_tasks:
                 made.append(found)
         if not made:
             reason = "no flaw fits" if sound else "not surely a sound sentence"
