@@ -81,6 +81,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.generation $(ARGS)
 	$(BIN)/python -m benchmarks.critic $(ARGS)
 	$(BIN)/python -m benchmarks.training $(ARGS)
+	$(BIN)/python -m benchmarks.frozen
 	$(BIN)/python -m benchmarks.roofline
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.growth
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.million
