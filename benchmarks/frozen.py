@@ -40,7 +40,8 @@ def main() -> None:
         def run() -> float:
             found = isolated.call(ours, model, rows, config, threads)
             details[name].append(found)
-            return len(rows) * options.epochs / float(found["prefix_s"] + found["reference_s"] + found["train_s"])
+            num_pairs: float = len(rows) * options.epochs
+            return num_pairs / float(found["prefix_s"] + found["reference_s"] + found["train_s"])
 
         return run
 
