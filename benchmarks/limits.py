@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,12 @@ def base_model() -> Path:
     from cai_bootstrap.engines import base_models
 
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cai_bootstrap" / "benchmarks" / "gemma-3-270m"
-    if not (folder / "config.json").is_file():
-        base_models.prepare(compose_job("explicit", [], "").model, folder, print)
+    if not folder.is_dir():
+        partial = folder.with_suffix(".partial")  # so that what is there is whole
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        base_models.prepare(compose_job("explicit", [], "").model, partial, print)
+        partial.rename(folder)
     return folder
 
 

@@ -117,6 +117,8 @@ class Training:
 
     def compute_prefix(self, on_done: OnDone | None = None) -> None:
         """What layers below the adapter make of all pairs, once for all epochs; `on_done` counts pairs."""
+        if self.trainer.prefix is None:
+            return
         files = sorted(self.model_folder.glob("*.safetensors"))
         key = digest({"training": self.trainer.key, "model": [file_sha256(path) for path in files]})
         self.trainer.compute_prefix(key, self.config["micro_batch_size"], on_done)
