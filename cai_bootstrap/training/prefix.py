@@ -74,7 +74,7 @@ class FrozenPrefix:
         keys = _keys(packed)
         # A copy each: a view would keep the padded batch.
         found = [row[:size].clone() for row, (_, size) in zip(kept.hidden, keys, strict=True)]
-        self.keep(packed, found)
+        self._hidden.update((key, row) for (key, _), row in zip(keys, found, strict=True))
         return found
 
     def keep(self, packed: PackedPairs, hidden: list[torch.Tensor]) -> None:
