@@ -14,7 +14,7 @@ from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.training import checkpoints
 from cai_bootstrap.training.resume import Resumable
-from cai_bootstrap.training.tokenise import num_tokens
+from cai_bootstrap.training.tokenise import shortest_first
 
 _LOSS_TYPES = ("sigmoid", "sft", "sigmoid_norm", "hinge", "ipo", "robust", "apo_zero", "apo_down", "nca_pair")
 
@@ -44,7 +44,7 @@ class DpoTrainer(Resumable, DPOTrainer):
         trainer: Any = self
         examples = list(trainer.train_dataset)
         scored = [i for i, group in enumerate(self.groups) if not group]
-        order = sorted(scored, key=lambda i: num_tokens(examples[i]))
+        order = shortest_first(examples, scored)
         folder, last, done = self.checkpoint_folder / "reference", time.monotonic(), len(examples) - len(scored)
         scores = torch.zeros(len(examples), 2)
         scores[scored] = torch.nan

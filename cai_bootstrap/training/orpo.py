@@ -12,6 +12,7 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.errors import UserError
+from cai_bootstrap.training.packing import response_labels
 from cai_bootstrap.training.resume import Resumable
 
 
@@ -29,7 +30,7 @@ class OrpoTrainer(Resumable, ORPOTrainer):
 
     def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> Any:
         """Mean log-probabilities and mean logits of chosen and rejected responses, and the chosen ones' loss."""
-        labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+        labels = response_labels(batch)
         output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels, fused_lm_head=True)
         mask = output.label_mask
         chosen_sums, rejected_sums = output.log_probs.sum(-1).chunk(2)

@@ -46,6 +46,11 @@ class PackedPairs:
         return self._masks[window]
 
 
+def response_labels(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What a collated batch trains: its ids, −100 on prompts and padding."""
+    return batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+
+
 def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor) -> PackedPairs:
     """A batch in TRL's layout, packed: first the chosen sequences, then the rejected ones in the same order.
 

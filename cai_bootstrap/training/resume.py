@@ -19,9 +19,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.training import checkpoints, head
-from cai_bootstrap.training.packing import PackedPairs, pack
+from cai_bootstrap.training.packing import PackedPairs, pack, response_labels
 from cai_bootstrap.training.prefix import FrozenPrefix
-from cai_bootstrap.training.tokenise import num_tokens
+from cai_bootstrap.training.tokenise import shortest_first
 
 _TRAINER_STATE = "trainer_state"
 """Its file is found by the Trainer under this name."""
@@ -62,7 +62,7 @@ class Resumable:
             return
         trainer.model.eval()  # a model's own dropout, where it has one, is for what is trained
         examples = list(trainer.train_dataset)
-        order = sorted(range(len(examples)), key=lambda i: num_tokens(examples[i]))
+        order = shortest_first(examples, range(len(examples)))
         for start in range(0, len(order), _PAIRS_PER_PART):
             part = order[start : start + _PAIRS_PER_PART]
             batches = [part[i : i + micro_batch_size] for i in range(0, len(part), micro_batch_size)]
@@ -83,8 +83,7 @@ class Resumable:
     def _packed(self, examples: list[dict[str, Any]]) -> PackedPairs:
         trainer: Any = self
         batch = trainer._prepare_inputs(trainer.data_collator(examples))
-        labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
-        return pack(batch["input_ids"], batch["attention_mask"], labels)
+        return pack(batch["input_ids"], batch["attention_mask"], response_labels(batch))
 
     def seconds(self) -> float:
         """Seconds trained so far, those before a kill included as far as a checkpoint knows them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,11 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 def num_tokens(example: Example) -> int:
     """Length in tokens of the longer of the pair's two sequences."""
     return len(example["prompt_ids"]) + max(len(example["chosen_ids"]), len(example["rejected_ids"]))
+
+
+def shortest_first(examples: Sequence[Example], indices: Iterable[int]) -> list[int]:
+    """`indices` by the length of their pairs, so that batches cut from them are padded little; ties keep their order."""
+    return sorted(indices, key=lambda i: num_tokens(examples[i]))
 
 
 @dataclass
