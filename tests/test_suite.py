@@ -34,17 +34,19 @@ REPLIES = {
     "offers": "Yes, please. That would be lovely.",
     "needs": "Let me help you with that.",
 }
-MISFITS = {  # a natural reply to another kind of message
-    "thanks": "I'm so sorry to hear that.",
-    "greeting": "I'm so sorry to hear that.",
-    "apology": "Congratulations! That is great.",
-    "good_news": "Oh no, I'm so sorry to hear that.",
-    "bad_news": "Congratulations! That is great.",
-    "farewell": "I'm so sorry to hear that.",
-    "how_are_you": "You're welcome.",
-    "offers": "You're welcome.",
-    "needs": "Congratulations! That is great.",
-    "wish": "The table has four legs.",
+_WELCOME = "You're welcome! I'm glad that you liked it."
+_WONDERFUL = "That's wonderful! You must be very happy."
+MISFITS = {  # natural replies to other kinds of messages
+    "thanks": ["I'm so sorry to hear that."],
+    "greeting": ["I'm so sorry to hear that.", _WELCOME],
+    "apology": ["Congratulations! That is great.", _WELCOME, _WONDERFUL],
+    "good_news": ["Oh no, I'm so sorry to hear that.", _WELCOME],
+    "bad_news": ["Congratulations! That is great.", _WELCOME, _WONDERFUL],
+    "farewell": ["I'm so sorry to hear that."],
+    "how_are_you": ["You're welcome."],
+    "offers": ["You're welcome."],
+    "needs": ["Congratulations! That is great.", _WELCOME, _WONDERFUL],
+    "wish": ["The table has four legs."],
 }
 WISHES = [
     "Happy birthday, my dear friend!",
@@ -281,7 +283,7 @@ def test_a_list_of_rivals_is_no_answer() -> None:
 
 def test_a_reply_to_another_message_is_rejected() -> None:
     replies = [item for item in ITEMS if item.verifier == "reply"]
-    assert [item.id for item in replies if not verify(item, MISFITS[item.family])] == []
+    assert [(item.id, misfit) for item in replies for misfit in MISFITS[item.family] if not verify(item, misfit)] == []
 
 
 @pytest.mark.parametrize("suite", SUITES)

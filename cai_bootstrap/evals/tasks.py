@@ -19,8 +19,8 @@ from cai_bootstrap.records import EvalRecord, FinishReason, HeldOutItem
 from cai_bootstrap.resources import resource
 
 SUITE_SHA256 = {
-    "explicit": "16d6506554f8997e2ff2aa9ec548ae1e01d47db327c4476d2180e8b0998de20d",
-    "implicit": "0389a3c63858f0ca335f9fedc783e1c6e3fc71e033751a4526c80dcad17f44c8",
+    "explicit": "ef4ecd7609b20e903d40cfa9984a98db13c41052f21d4db71dfb4c6a44ba98ae",
+    "implicit": "cfa80fe06f50a029ee2e9a2fcaa4d067db429fdef0de594dfda2cd7f6ce63586",
     "generation": "bcd6628ea6a59bd905e8abf4180fc0200ec9b0bdffdc62aa88893fe4b6a8fa3b",
     "evaluation": "056a032dde56dc8aec35db6c0e1f3f140806c06916f4427acc3e9e25eb4714cd",
     "revision": "ac6ef731608b45e948c038a7463aa1a6aa2cb4a51a93db64fb06aa5b8d42ba74",
