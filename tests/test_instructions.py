@@ -151,11 +151,24 @@ def test_instructions_are_new_unique_and_spread(tmp_path: Path) -> None:
 
 def test_a_line_counts_for_the_form_that_it_has() -> None:
     forms = {"question": ["Write a question about oaks."], "title": ["Write a title for a book."], "word": ["Give one word."]}
-    nothing = DuplicateIndex(0.7)
-    pool = _Pool(INSTRUCTIONS, nothing, nothing, {"generate": forms})
+    pool = _Pool(INSTRUCTIONS, DuplicateIndex(0.7), {"generate": forms}, [])
     assert pool.form_of("generate", "Write a question about elms.", "title") == "question"
     assert pool.form_of("generate", "Write a poem about elms.", "title") == "title"
     assert pool.form_of("generate", "Name a tree.", "word") == "word"
+
+
+def test_two_forms_on_one_thing_are_two_tasks() -> None:
+    forms = {"question": ["Write a question about oaks."], "sentence": ["Describe a pear in one sentence."]}
+    seeds = {"generate": forms, "answer": {"trees": ["What is an elm?"], "plants": ["Which tree has acorns?"]}}
+    config = dataclasses.replace(INSTRUCTIONS, kind_shares={"generate": 0.5, "answer": 0.5}, num_instructions=200)
+    pool = _Pool(config, DuplicateIndex(0.7), seeds, [])
+    assert pool.take("generate", "sentence", "Describe a lake in one sentence.") == ""
+    assert pool.take("generate", "question", "Write a question about a lake.") == ""
+    assert pool.take("generate", "question", "Make up a question about lakes.").startswith("duplicate")
+    assert pool.take("generate", "question", "Describe a lake in one sentence.") == "duplicate (exact)"
+    assert pool.take("generate", "question", "Make up a question about oaks.").startswith("duplicate")
+    assert pool.take("answer", "trees", "Where do beeches grow?") == ""
+    assert pool.take("answer", "plants", "Where do the beeches grow?").startswith("duplicate")
 
 
 class Drifting(ScriptedEngine):

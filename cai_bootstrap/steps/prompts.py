@@ -97,8 +97,12 @@ class _Pool:
 
     config: InstructionsConfig
     heldout: DuplicateIndex
-    seen: DuplicateIndex
     seeds: dict[str, dict[str, list[str]]]
+    previous: Sequence[str]
+    seen: dict[tuple[str, str], DuplicateIndex] = field(default_factory=dict)
+    """What is not to be repeated: of each form by which something is to be written, and of all else (`_seen`)."""
+    said: set[int] = field(default_factory=set)
+    """Every instruction kept, whatever its form, as its fingerprint's `exact`."""
     beginnings: dict[str, dict[tuple[str, ...], list[str]]] = field(init=False)
     """By kind: the forms of which a seed begins with these words."""
     kept: dict[str, dict[str, list[str]]] = field(default_factory=dict)
@@ -111,6 +115,17 @@ class _Pool:
 
     def __post_init__(self) -> None:
         self.beginnings = {kind: _beginnings(forms) for kind, forms in self.seeds.items()}
+        for kind, forms in self.seeds.items():
+            for form, seeds in forms.items():
+                self._seen(kind, form).add(seeds)
+
+    def _seen(self, kind: str, form: str) -> DuplicateIndex:
+        """«Describe a lake.» and «Write a question about a lake.» are two tasks; a question is one in whatever words."""
+        key = (kind, form) if asks_for(kind) == "generate" else ("", "")
+        if key not in self.seen:
+            self.seen[key] = DuplicateIndex(self.config.near_duplicate_similarity)
+            self.seen[key].add(self.previous)
+        return self.seen[key]
 
     def wanted(self, kind: str) -> int:
         return round(self.config.num_instructions * self.config.kind_shares[kind])
@@ -160,7 +175,7 @@ class _Pool:
         mark = Fingerprint.of(text)
         if found := self.heldout.find_fingerprint(mark):
             return f"held-out ({found})"
-        if found := self.seen.find_fingerprint(mark):
+        if found := "exact" if mark.exact in self.said else self._seen(kind, form).find_fingerprint(mark):
             return f"duplicate ({found})"
         limit = max(2, round(self.config.max_share_per_topic * self.config.num_instructions))
         if asks_for(kind) == "answer" and self.openings[_opening(text)] >= limit:
@@ -172,7 +187,8 @@ class _Pool:
 
     def keep(self, kind: str, form: str, text: str, mark: Fingerprint) -> None:
         self.kept.setdefault(kind, {}).setdefault(form, []).append(text)
-        self.seen.add_fingerprint(mark)
+        self._seen(kind, form).add_fingerprint(mark)
+        self.said.add(mark.exact)
         self.topics.update(_topic(kind, mark))
         if asks_for(kind) == "answer":
             self.openings[_opening(text)] += 1
@@ -251,7 +267,7 @@ def parse_list(text: str, first_number: int) -> list[str]:
     return entries
 
 
-@step(version=9)
+@step(version=10)
 def make_instructions(
     work: Work,
     *,
@@ -273,11 +289,8 @@ def make_instructions(
     for kind in shares:
         if not seeds.get(kind) or not all(seeds[kind].values()):
             raise UserError(f"the seed pool has no instructions of kind {kind!r}: write some under instructions.{kind}")
-    index_of = config.near_duplicate_similarity
-    pool = _Pool(config, DuplicateIndex(index_of), DuplicateIndex(index_of), seeds)
+    pool = _Pool(config, DuplicateIndex(config.near_duplicate_similarity), seeds, previous)
     pool.heldout.add(heldout)
-    pool.seen.add([text for forms in seeds.values() for texts in forms.values() for text in texts])
-    pool.seen.add(previous)
     engine = start_engine(work, session, model)
     yields: list[float] = []
     with work.progress.task("instructions", config.num_instructions) as task:
