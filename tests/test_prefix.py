@@ -64,6 +64,19 @@ def test_frozen_layers_are_not_run_again(tiny_model: Path, tmp_path: Path) -> No
     assert calls == [num_batches, num_batches + len(training.trainer.micro_batches)]
 
 
+def test_of_less_than_an_epoch_only_what_is_trained_is_computed(tiny_model: Path, tmp_path: Path) -> None:
+    training, done = Training(**arguments(tiny_model, tmp_path, lora=UPPER, num_epochs=0.5)), list[int]()
+    training.compute_prefix(done.append)
+    trained = {i for batch in training.trainer.micro_batches for i in batch}
+    (part,) = parts(tmp_path)
+    assert set(load_file(part)) == {str(i) for i in trained}
+    assert len(trained) == 6 < done[-1] == 11
+    training.score_reference(done.append)
+    assert done[-1] == 11
+    facts, _ = training.run()
+    assert facts["num_epochs"] == 6 / 11
+
+
 def test_only_upper_layers_carry_the_adapter(tiny_model: Path, tmp_path: Path) -> None:
     facts, _ = train(**arguments(tiny_model, tmp_path, lora=UPPER))
     assert facts["last_loss"] < facts["first_loss"]

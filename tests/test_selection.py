@@ -97,11 +97,14 @@ def calibrated(run: Run, engine: ScriptedEngine, methods: dict[str, str], **more
     )
 
 
-def test_calibration_measures_every_method(tmp_path: Path) -> None:
+def test_calibration_measures_the_methods_in_use(tmp_path: Path) -> None:
+    methods = dict(zip(KINDS, [method.value for method in SelectionMethod], strict=True))
     with Run(tmp_path, "r") as run:
-        made = calibrated(run, ScriptedEngine(KNOWN), dict.fromkeys(KINDS, "relevance"))
+        made = calibrated(run, ScriptedEngine(KNOWN), methods)
+        few = calibrated(run, ScriptedEngine(KNOWN), {**methods, "answer": "relevance", "complete": "relevance"})
     table = made.json("calibration.json")
-    assert set(table) == {method.value for method in SelectionMethod}
+    assert set(table) == set(methods.values())
+    assert set(few.json("calibration.json")) == {"relevance", *list(methods.values())[2:]}
     for method in table.values():
         found = method["all"]
         assert found["num_bad"] == 2 * found["num_good"] == 64

@@ -94,7 +94,7 @@ def _margins(engine: Engine, forward: Sequence[str], backward: Sequence[str]) ->
     return results
 
 
-@step(version=3)
+@step(version=4)
 def calibrate(
     work: Work,
     *,
@@ -105,7 +105,7 @@ def calibrate(
     principles: list[str],
     planted: list[list[str]] | None = None,
 ) -> None:
-    """`calibration.json`: for each method its AUC with 95 % interval on planted good and bad answers, by kind.
+    """`calibration.json`: for each method in use its AUC with 95 % interval on planted good and bad answers, by kind.
 
     Planted are the worked examples themselves: each set is judged with the other set as examples. `planted` are more of them,
     [instruction, answer], judged with all sets. Good is the example's
@@ -119,9 +119,9 @@ def calibrate(
     rows = list(work.rows_of([0]))
     methods = {kind: SelectionMethod(name) for kind, name in work.settings["methods"].items()}
     table: dict[str, Any] = {}
-    for method in SelectionMethod:
+    for method in sorted(set(methods.values())):
         using = [kind for kind, name in methods.items() if name is method]
-        groups = {kind: [kind] for kind in methods} | {"all": list(methods)} | ({"in use": using} if using else {})
+        groups = {kind: [kind] for kind in methods} | {"all": list(methods), "in use": using}
         table[method.value] = {}
         for group, members in groups.items():
             good = [row["scores"][method.value] for row in rows if row["good"] and row["kind"] in members]
@@ -159,39 +159,34 @@ def _calibration_rows(
     seed: int,
 ) -> list[dict[str, Any]]:
     rng = random.Random(seed)
+    methods = set(settings["methods"].values())
     rows: list[dict[str, Any]] = []
     for name, of_set in (*sorted(shots.items()), *([("more", more)] if more else [])):
         others = {key: value for key, value in shots.items() if key != name}
         examples = [(q, a) for other in sorted(others) for q, a in others[other]]
         items = [(question, answer, _kind(question, kinds)) for question, answer in of_set]
-        sampled = sample_candidates(
-            engine,
-            [(f"planted-{name}-{i}", question) for i, (question, _, _) in enumerate(items)],
-            others,
-            settings["num_candidates"],
-            SamplingConfig(**settings["sampling"]),
-            seed,
-        )
         planted: list[tuple[int, str, bool, str]] = []
         for i, (_, answer, kind) in enumerate(items):
             same = [a for _, a, k in items if k == kind and a != answer]
             other = [a for _, a, k in items if k != kind]
             bads = [rng.choice(same or other), rng.choice(other)]
             planted += [(i, answer, True, bads[0])] + [(i, bad, False, answer) for bad in bads]
-        texts = [(items[i][0], text) for i, text, _, _ in planted]
-        likely, relevant = relevance(engine, examples, texts)
-        margins = critic_margins(
-            engine, [(principles[i % len(principles)], items[i][0], text, rival) for i, text, _, rival in planted]
-        )
-        for (i, text, good, _), a, b, (margin, _, _) in zip(planted, likely, relevant, margins, strict=True):
-            said = [candidate.text for candidate in sampled[i]]
-            scores = {
-                "agreement": agreement(text, [said], items[i][0]),
-                "fewshot_logprob": a,
-                "relevance": b,
-                "critic": margin,
-            }
-            rows.append({"kind": items[i][2], "instruction": items[i][0], "text": text, "good": good, "scores": scores})
+        scores: dict[str, list[float]] = {}
+        if "agreement" in methods:
+            questions = [(f"planted-{name}-{i}", question) for i, (question, _, _) in enumerate(items)]
+            sampling = SamplingConfig(**settings["sampling"])
+            sampled = sample_candidates(engine, questions, others, settings["num_candidates"], sampling, seed)
+            said = [[candidate.text for candidate in group] for group in sampled]
+            scores["agreement"] = [agreement(text, [said[i]], items[i][0]) for i, text, _, _ in planted]
+        if not methods.isdisjoint(("fewshot_logprob", "relevance")):
+            both = relevance(engine, examples, [(items[i][0], text) for i, text, _, _ in planted])
+            scores |= dict(zip(("fewshot_logprob", "relevance"), both, strict=True))
+        if "critic" in methods:
+            asked = [(principles[i % len(principles)], items[i][0], text, rival) for i, text, _, rival in planted]
+            scores["critic"] = [margin for margin, _, _ in critic_margins(engine, asked)]
+        for number, (i, text, good, _) in enumerate(planted):
+            of_text = {method: of_all[number] for method, of_all in scores.items()}
+            rows.append({"kind": items[i][2], "instruction": items[i][0], "text": text, "good": good, "scores": of_text})
     return rows
 
 

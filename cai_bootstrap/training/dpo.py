@@ -34,7 +34,7 @@ class DpoTrainer(Resumable, DPOTrainer):
         return dict(zip(self.loss_types, map(float, self.loss_weights), strict=True))
 
     def score_reference(self, micro_batch_size: int, save_minutes: float, on_done: OnDone | None) -> None:
-        """Add the base model's log-probabilities of each pair to the data set; `on_done` counts pairs.
+        """Add the base model's log-probabilities of each pair that is trained to the data set; `on_done` counts pairs.
 
         Pairs of a group have none, which is a reference of zero: they ask for a decision, and what is trained is which of two
         labels is likelier. With a reference it would be which has become likelier, and a model that leans to one label and is
@@ -43,7 +43,7 @@ class DpoTrainer(Resumable, DPOTrainer):
         """
         trainer: Any = self
         examples = list(trainer.train_dataset)
-        scored = [i for i, group in enumerate(self.groups) if not group]
+        scored = [i for i in self.pairs_trained() if not self.groups[i]]
         order = shortest_first(examples, scored)
         folder, last, done = self.checkpoint_folder / "reference", time.monotonic(), len(examples) - len(scored)
         scores = torch.zeros(len(examples), 2)

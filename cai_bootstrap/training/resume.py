@@ -52,7 +52,7 @@ class Resumable:
         head.install(model, self.prefix)
 
     def compute_prefix(self, key: str, micro_batch_size: int, on_done: OnDone | None) -> None:
-        """What the frozen layers make of each pair; nothing where none is frozen. `on_done` counts pairs.
+        """What the frozen layers make of each pair that is trained; nothing where none is frozen. `on_done` counts pairs.
 
         Computed in fixed batches and kept on disk in parts, under `key`, which names the model as well: a resumed run goes on
         with the same numbers.
@@ -62,7 +62,7 @@ class Resumable:
             return
         trainer.model.eval()  # a model's own dropout, where it has one, is for what is trained
         examples = list(trainer.train_dataset)
-        order = shortest_first(examples, range(len(examples)))
+        order = shortest_first(examples, self.pairs_trained())
         for start in range(0, len(order), _PAIRS_PER_PART):
             part = order[start : start + _PAIRS_PER_PART]
             batches = [part[i : i + micro_batch_size] for i in range(0, len(part), micro_batch_size)]
@@ -78,7 +78,11 @@ class Resumable:
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 checkpoints.write(folder, key, {"hidden": {str(i): hidden for i, hidden in rows}}, {})
             if on_done is not None:
-                on_done(start + len(part))
+                on_done(len(examples) - len(order) + start + len(part))
+
+    def pairs_trained(self) -> list[int]:
+        """The pairs that `micro_batches` come to, in the data set's order: less than an epoch leaves some out."""
+        return sorted(set(itertools.chain.from_iterable(self.micro_batches)))
 
     def _packed(self, examples: list[dict[str, Any]]) -> PackedPairs:
         trainer: Any = self
