@@ -61,9 +61,8 @@ def of_conduct(cases: Mapping[str, Sequence[Sequence[str]]]) -> Iterator[Asked]:
     """The committed cases of conduct, by rule [question, good answer, bad one]: no corruption of an honest answer shows it."""
     for corruption, principle in judgements.CONDUCT.items():
         for number, (question, good, bad) in enumerate(cases.get(corruption, ())):
-            for kind in _OF_CONDUCT:  # both, since no other case gives what they teach
-                row = _committed(f"conduct-{corruption}-{number}", principle)
-                yield Asked(row, Case(question, good, bad, corruption), (kind,))
+            row = _committed(f"conduct-{corruption}-{number}", principle)
+            yield Asked(row, Case(question, good, bad, corruption), (_OF_CONDUCT[number % len(_OF_CONDUCT)],))
 
 
 def of_worked(

@@ -23,7 +23,7 @@ _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
 
 
-@step(version=11)
+@step(version=12)
 def construct_judgements(
     work: Work,
     *,
@@ -36,10 +36,11 @@ def construct_judgements(
 ) -> None:
     """`records.jsonl`: judge questions on good answers and on faulty ones, with the right and the wrong label.
 
-    A response is the label and, after it, what was asked: «No. What do bees make?» So it is no fixed string, and what follows
-    the label is a copy that goes with either: the good answer there would tell the right label from the wrong one by itself.
+    A response is the label and, after it, what was asked: «No. What do bees make.» So it is no fixed string, and what follows
+    the label is a copy that goes with either: the good answer there would tell the right label from the wrong one by itself. It
+    ends in a full stop, where earlier stages taught to end; after a question mark a model goes on.
     A kept answer gives `num_per_answer` groups with different faults and of the kinds in `kinds_of_answers`, a worked case
-    `num_per_case`, and each case of `conduct` one of each kind that names a rule; `evasions` are texts that decline to answer.
+    `num_per_case`, and each case of `conduct` one of a kind that names a rule; `evasions` are texts that decline to answer.
     Two questions of a group are trained in one step. As many good answers are longer than their faulty one as shorter. Half of
     the rules are stated as `principles` (texts by id) do. `earlier` are kept answers of other stages. Raises StepFailed for a
     kind of question that is not known.
@@ -175,7 +176,7 @@ def _judgements(
             continue
         kind = min(fitting, key=lambda kind: given[kind] / shares[kind])  # whichever is furthest behind its share
         group = f"{row['prompt_id']}-{case.corruption}"
-        asked = " ".join(case.question.split())
+        asked = f"{' '.join(case.question.split()).rstrip('?.! ')}."
         asked_in = judgements.questions(case, rng, group=group, kinds=[kind], principles=principles)
         for number, made in enumerate(asked_in):
             given[kind] += 1

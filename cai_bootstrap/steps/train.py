@@ -22,7 +22,7 @@ _CHECKPOINTS = "checkpoints"
 _COLUMNS = ("id", "prompt", "chosen", "rejected", "chosen_eos", "rejected_eos", "group")
 
 
-@step(version=4)
+@step(version=5)
 def train_adapter(
     work: Work,
     *,
@@ -36,8 +36,8 @@ def train_adapter(
     """The folder `adapter/` (safetensors), `training.json` with what was really trained, and `loss.jsonl`.
 
     DPO's reference is `model`, or `reference` where one is given; pairs of a group have none. Of the pairs of earlier stages,
-    `replayed`, equal parts are trained as well: the share `replay` of all, or as many as there are. `cadence` holds
-    checkpoint_minutes and checkpoint_steps, which change nothing of the result; without it they are in the settings. Raises
+    `replayed`, equal parts are trained as well: the share `replay` of all, again and again where there are too few.
+    `cadence` holds checkpoint_minutes and checkpoint_steps, which change nothing of the result; without it they are in the settings. Raises
     UserError for pairs that cannot be trained on, StepFailed for a loss that is no number.
     """
     config = {**work.settings, **(cadence or {})}
@@ -93,7 +93,10 @@ def read_rows(pairs: Artifact) -> list[dict[str, Any]]:
 
 
 def drawn(replayed: list[Artifact], num_own: int, share: float, rng: random.Random) -> list[dict[str, Any]]:
-    """Pairs of each artifact in equal parts, `share` of them and of the `num_own` others together; groups stay whole."""
+    """Pairs of each artifact in equal parts, `share` of them and of the `num_own` others together; groups stay whole.
+
+    None comes again before all have come.
+    """
     num_each = round(num_own * share / (1 - share) / len(replayed))
     drawn: list[dict[str, Any]] = []
     for artifact in replayed:
@@ -101,12 +104,13 @@ def drawn(replayed: list[Artifact], num_own: int, share: float, rng: random.Rand
         groups: dict[str, list[dict[str, Any]]] = {}
         for row in read_rows(artifact):
             groups.setdefault(row["group"] or row["id"], []).append(row)
-        units, num_left = list(groups.values()), num_each
-        rng.shuffle(units)
-        for unit in units:
-            if len(unit) <= num_left:
-                drawn += unit
-                num_left -= len(unit)
+        units, found = list(groups.values()), list[dict[str, Any]]()
+        while any(len(unit) <= num_each - len(found) for unit in units):
+            rng.shuffle(units)
+            for unit in units:
+                if len(unit) <= num_each - len(found):
+                    found += unit
+        drawn += found
     return drawn
 
 
