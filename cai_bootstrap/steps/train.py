@@ -37,8 +37,9 @@ def train_adapter(
 
     DPO's reference is `model`, or `reference` where one is given; pairs of a group have none. Of the pairs of earlier stages,
     `replayed`, equal parts are trained as well: the share `replay` of all, again and again where there are too few.
-    `cadence` holds checkpoint_minutes and checkpoint_steps, which change nothing of the result; without it they are in the settings. Raises
-    UserError for pairs that cannot be trained on, StepFailed for a loss that is no number.
+
+    `cadence` holds checkpoint_minutes and checkpoint_steps, which change nothing of the result; without it they are in the
+    settings. Raises UserError for pairs that cannot be trained on, StepFailed for a loss that is no number.
     """
     config = {**work.settings, **(cadence or {})}
     if reference is not None:
