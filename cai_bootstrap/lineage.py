@@ -105,9 +105,13 @@ def find_parent(root: Path, config: Config) -> Parent | None:
     """The parent of the configured stage, None when that is the base model.
 
     A skipped stage passes its own parent through. Raises MissingArtifact when the stage before has not passed its gate
-    in `parent_run` (or in this run), or when its model was removed, and UserError for a role of a stage that comes later, and
-    where one of parent and engine is scripted and the other is not.
+    in `parent_run` (or in this run), or when its model was removed, and UserError for a role that the stage does not have,
+    for one of a stage that comes later, and where one of parent and engine is scripted and the other is not.
     """
+    known = stages.load(config.stage.name).roles
+    for role in config.stage.roles:
+        if role not in known:
+            raise UserError(f"stage.roles.{role} is no role of stage={config.stage.name}: write one of {', '.join(known)}")
     before = stages.CURRICULUM[1 : stages.CURRICULUM.index(config.stage.name)]
     parent = _nearest(root, config, before)
     if parent is None:

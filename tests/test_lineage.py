@@ -182,6 +182,12 @@ def test_answers_of_a_later_stage_are_the_users_mistake(tmp_path: Path, evaluati
         lineage.find_parent(tmp_path, evaluation)
 
 
+def test_a_role_that_a_stage_does_not_have_is_the_users_mistake(tmp_path: Path, evaluation: Config) -> None:
+    evaluation.stage.roles = {"writer": "implicit", "reviser": "baseline"}
+    with pytest.raises(UserError, match=r"stage\.roles\.reviser is no role of stage=evaluation: write one of writer"):
+        lineage.find_parent(tmp_path, evaluation)
+
+
 @step(version=1)
 def leave_model(work: Work, content: str, model: Artifact) -> None:
     """A model that was trained on another one."""

@@ -47,7 +47,7 @@ def test_from_base_to_constitutional(tmp_path: Path, capsys: pytest.CaptureFixtu
         "implicit": ("explicit", {}),
         "generation": ("implicit", {}),
         "evaluation": ("generation", {}),
-        "revision": ("evaluation", {}),
+        "revision": ("evaluation", {"writer": "generation"}),
         "constitutional": (
             "revision",
             {"prompts": "generation", "answers": "implicit", "judge": "evaluation"},

@@ -13,6 +13,7 @@ STAGE = Stage(
     seeds=("constitutional",),
     kinds=(),  # its prompts' kinds are those that were asked for: no pattern tells harm
     path=constitutional_pairs,
+    roles=("prompts", "answers", "critic", "reviser", "judge"),
     keep=keep_revisions,
     decide=decide_safety_gate,
 )

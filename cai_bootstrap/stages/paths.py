@@ -83,7 +83,11 @@ class Answers:
 
 
 def few_shot_pairs(making: Making) -> Artifact:
-    """Instructions from lists, few-shot answers, the best of them kept, and what is rejected against them."""
+    """Instructions from lists, few-shot answers, the best of them kept, and what is rejected against them.
+
+    Instructions and answers are the writer's (`stage.roles`), and it is the writer that selection is calibrated on; what it is
+    to leave are the parent's own habits.
+    """
     seeds, c = making.seeds, to_dict(making.config.stage)
     making.run(
         "calibration",
@@ -95,7 +99,7 @@ def few_shot_pairs(making: Making) -> Artifact:
             "sampling": c["responses"]["sampling"],
             **making.config.engine.identity(),
         },
-        inputs={"model": making.parent},
+        inputs={"model": making.model_for("writer")},
         values={
             "shots": seeds["shots"],
             "kinds": list(map(list, making.stage.kinds)),
@@ -130,22 +134,22 @@ def _more_planted(stage: Stage) -> dict[str, Any]:
 
 
 def _few_shot_answers(making: Making) -> Answers:
-    run, config, parent = making.run, making.config, making.parent
+    run, config, writer = making.run, making.config, making.model_for("writer")
     seeds, sampled, c = making.seeds, config.engine.identity(), to_dict(config.stage)
     methods = c["selection"]["methods"]
-    instructions = _instructions(making, parent)
+    instructions = _instructions(making, writer)
     candidates = run(
         "candidates",
         draft_candidates,
         settings={k: v for k, v in {**c["responses"], **sampled}.items() if k != "zero_shot"},
-        inputs={"model": parent, "instructions": instructions},
+        inputs={"model": writer, "instructions": instructions},
         values={"shots": seeds["shots"], "examples": seeds["examples"]},
     )
     verdicts = run(
         "verdicts",
         judge_candidates,
         settings={"methods": methods, "shard_size": c["selection"]["shard_size"], **sampled},
-        inputs={"model": parent, "instructions": instructions, "candidates": candidates},
+        inputs={"model": writer, "instructions": instructions, "candidates": candidates},
         values={"shots": seeds["shots"], "principles": [list(entry) for entry in constitution.load().in_order()]},
     )
     kept = run(

@@ -29,6 +29,8 @@ class Stage:
     """(kind, a pattern that its instructions begin with): the first that matches tells a worked example's kind."""
     path: Callable[..., Artifact]
     """How its pairs come about, a function of `stages.paths`."""
+    roles: tuple[str, ...] = ("writer",)
+    """What on its path another stage's model may do (`stage.roles`)."""
     keep: StepFunction
     """Chooses at most one answer an instruction."""
     construct: StepFunction | None = None
