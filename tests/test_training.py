@@ -260,6 +260,23 @@ def test_pairs_of_a_group_have_no_reference(tiny_model: Path, tmp_path: Path) ->
     assert counts[-1] == len(data)
 
 
+def test_of_a_pair_whose_chosen_response_alone_is_trained_no_preference_has_a_gradient(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    def gradient(rows_: list[dict[str, Any]], weights: list[float], folder: str) -> float:
+        training = Training(**{**arguments(tiny_model, tmp_path / folder, loss_weights=weights), "rows": rows_})
+        counts: list[int] = []
+        training.score_reference(counts.append)
+        model = training.trainer.model
+        training.trainer.compute_loss(model, next(iter(training.trainer.get_train_dataloader()))).backward()
+        return max(float(p.grad.abs().max()) for p in model.parameters() if p.grad is not None)
+
+    alone = [{**row, "only_chosen": True} for row in rows()]
+    preferred = gradient(rows(), [1.0, 0.0], "a")
+    assert gradient(alone, [1.0, 0.0], "b") < 1e-4 * preferred
+    assert gradient(alone, [0.0, 1.0], "c") > 0.1 * gradient(rows(), [0.0, 1.0], "d")
+
+
 def test_pairs_of_stages_before_are_drawn_in_equal_parts_and_whole_groups(tmp_path: Path) -> None:
     stages = []
     for name in ("explicit", "evaluation"):

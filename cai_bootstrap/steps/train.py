@@ -36,7 +36,8 @@ def train_adapter(
     """The folder `adapter/` (safetensors), `training.json` with what was really trained, and `loss.jsonl`.
 
     DPO's reference is `model`, or `reference` where one is given; pairs of a group have none. Of the pairs of earlier stages,
-    `replayed`, equal parts are trained as well: the share `replay` of all, again and again where there are too few.
+    `replayed`, equal parts are trained as well: the share `replay` of all, again and again where there are too few;
+    without `replay_preferences` their chosen responses only.
 
     `cadence` holds checkpoint_minutes and checkpoint_steps, which change nothing of the result; without it they are in the
     settings. Raises UserError for pairs that cannot be trained on, StepFailed for a loss that is no number.
@@ -49,7 +50,8 @@ def train_adapter(
     pairs.verify()
     rows = read_rows(pairs)
     if replayed:
-        rows += drawn(list(replayed.values()), len(rows), config["replay"], random.Random(work.seed))
+        earlier = drawn(list(replayed.values()), len(rows), config["replay"], random.Random(work.seed))
+        rows += [{**row, "only_chosen": not config["replay_preferences"]} for row in earlier]
     session.release()
     folder = work.folder / _CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ class DpoTrainer(Resumable, DPOTrainer):
         """
         trainer: Any = self
         examples = list(trainer.train_dataset)
-        scored = [i for i in self.pairs_trained() if not self.groups[i]]
+        scored = [i for i in self.pairs_trained() if self.has_reference[i]]
         order = shortest_first(examples, scored)
         folder, last, done = self.checkpoint_folder / "reference", time.monotonic(), len(examples) - len(scored)
         scores = torch.zeros(len(examples), 2)

@@ -32,8 +32,8 @@ _PAIRS_PER_PART = 512
 class Resumable:
     """Mixed into a TRL trainer, before it. The first four attributes are set before anything is computed."""
 
-    groups: list[str]
-    """Each pair's group, empty for a pair that belongs to none."""
+    has_reference: list[bool]
+    """Whether a pair's preference is measured against a reference; else against zero."""
     micro_batches: list[list[int]]
     checkpoint_folder: Path
     key: str

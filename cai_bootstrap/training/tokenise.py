@@ -24,6 +24,9 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str,
     last token in which they differ, and keep at least one token each. The tasks of a group ask for one decision, and what
     follows it could else be made likelier after the right one without deciding anything.
 
+    Of a row that says `only_chosen` the chosen response stands on both sides: it is made likely, and no preference has a
+    gradient.
+
     Raises UserError naming the pair that is longer than `max_length` tokens, empty, or has two equal answers.
     """
     if not rows:
@@ -31,7 +34,10 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str,
     if tokenizer.eos_token_id is None:
         raise UserError("the model's tokenizer has no EOS token, so ending an answer cannot be taught: use another model")
     examples = [_encode_pair(tokenizer, row, max_length) for row in rows]
-    return [_without_shared_end(e) if row.get("group") else e for row, e in zip(rows, examples, strict=True)]
+    return [
+        _only_chosen(e) if row.get("only_chosen") else _without_shared_end(e) if row.get("group") else e
+        for row, e in zip(rows, examples, strict=True)
+    ]
 
 
 def _encode_pair(tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any], max_length: int) -> Example:
@@ -54,6 +60,10 @@ def _encode_pair(tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any], max
     if example["chosen_ids"] == example["rejected_ids"]:
         raise UserError(f"pair {name!r}: chosen and rejected are the same, so nothing is preferred: leave it out")
     return example
+
+
+def _only_chosen(example: Example) -> Example:
+    return {**example, "rejected_ids": example["chosen_ids"], "rejected_eos": example["chosen_eos"]}
 
 
 def _without_shared_end(example: Example) -> Example:

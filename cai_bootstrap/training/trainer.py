@@ -102,10 +102,11 @@ class Training:
             # TRL makes a quantized model's adapter bf16, in which small updates of it are rounded away.
             parameter.data = parameter.data.float()
         self.trainer.remove_callback(PrinterCallback)
-        self.trainer.groups = [row.get("group", "") for row in rows]
+        groups = [row.get("group", "") for row in rows]
+        self.trainer.has_reference = [not group and not row.get("only_chosen") for group, row in zip(groups, rows, strict=True)]
         self.trainer.micro_batches = order.micro_batches(
             lengths,
-            self.trainer.groups,
+            groups,
             num_epochs=config["num_epochs"],
             batch_size=config["batch_size"],
             micro_batch_size=config["micro_batch_size"],
