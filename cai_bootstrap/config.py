@@ -350,8 +350,7 @@ class TrainConfig:
     replay: float = 0.0
     """Share of the trained pairs that are drawn from the stages before, in equal parts, so that what they taught stays."""
     replay_preferences: bool = True
-    """Whether those are trained as preferences; else their chosen responses are only kept likely, and the trainer's reward
-    accuracy counts them as wrong."""
+    """Whether those are trained as preferences; else their chosen responses are only kept likely."""
 
     def __post_init__(self) -> None:
         _require(

@@ -24,7 +24,8 @@ from cai_bootstrap.engines.engine import GenerationRequest
 from cai_bootstrap.errors import StepFailed, UserError
 from cai_bootstrap.records import Prompt
 from cai_bootstrap.steps.duplicates import DuplicateIndex, content_words
-from cai_bootstrap.steps.prompts import _Pool, make_instructions, malformed, parse_list
+from cai_bootstrap.steps.prompts import _Pool, make_instructions, parse_list
+from cai_bootstrap.steps.wellformed import malformed
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
 from cai_bootstrap.store.runner import bind

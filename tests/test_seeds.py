@@ -16,7 +16,7 @@ from cai_bootstrap.evals.tasks import KINDS, SPLITS, SUITE_KINDS, SUITE_SHA256, 
 from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.duplicates import DuplicateIndex
 from cai_bootstrap.steps.flawed import is_sound
-from cai_bootstrap.steps.prompts import malformed
+from cai_bootstrap.steps.wellformed import malformed
 
 SEEDS = {name: load_seeds(name) for name in ("explicit", "implicit", "generation", "evaluation", "revision", "constitutional")}
 KINDS_OF = {

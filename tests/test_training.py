@@ -277,6 +277,19 @@ def test_of_a_pair_whose_chosen_response_alone_is_trained_no_preference_has_a_gr
     assert gradient(alone, [0.0, 1.0], "c") > 0.1 * gradient(rows(), [0.0, 1.0], "d")
 
 
+def test_pairs_that_prefer_nothing_do_not_count_as_wrong(tiny_model: Path, tmp_path: Path) -> None:
+    several = rows(12)
+    half = [{**row, "only_chosen": i % 2 == 0} for i, row in enumerate(several)]
+    none = [{**row, "only_chosen": True} for row in several]
+    given = arguments(tiny_model, tmp_path, batch_size=4, micro_batch_size=2, num_epochs=12, learning_rate=1e-2)
+    facts, losses = train(**{**given, "rows": half, "checkpoint_folder": tmp_path / "half"})
+    assert facts["final_reward_accuracy"] == 1
+    assert facts["final_reward_margin"] > 0
+    facts, losses = train(**{**given, "rows": none, "checkpoint_folder": tmp_path / "none"})
+    assert facts["final_reward_accuracy"] is facts["final_reward_margin"] is None
+    assert {row["rewards/accuracies"] for row in losses} == {None}
+
+
 def test_pairs_of_stages_before_are_drawn_in_equal_parts_and_whole_groups(tmp_path: Path) -> None:
     stages = []
     for name in ("explicit", "evaluation"):

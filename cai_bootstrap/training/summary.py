@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Iterable
 from statistics import fmean
 from typing import Any
 
 from cai_bootstrap.training.resume import trainable
 
 _NOT_IN_ROWS = ("step", "epoch", "num_tokens")
+_OF_PREFERENCES = ("rewards/accuracies", "rewards/margins")
 
 
 def loss_rows(trainer: Any) -> list[dict[str, Any]]:
-    """One row for each optimizer step: step, loss, learning rate, gradient norm and the method's own metrics."""
-    return [
-        {"step": row["step"], **{key: value for key, value in row.items() if key not in _NOT_IN_ROWS}}
-        for row in trainer.state.log_history
-        if "loss" in row
-    ]
+    """One row for each optimizer step: step, loss, learning rate, gradient norm and the method's own metrics.
+
+    A pair of two equal responses prefers neither. The trainer counts it as wrong with a margin of zero; here accuracy and
+    margin are those of the other pairs, and None in a step that has no other.
+    """
+    shares = _preference_shares(trainer)
+    rows = []
+    for logged in trainer.state.log_history:
+        if "loss" in logged:
+            row = {"step": logged["step"], **{key: value for key, value in logged.items() if key not in _NOT_IN_ROWS}}
+            share = shares[row["step"] - 1]
+            row.update({key: row[key] / share if share else None for key in _OF_PREFERENCES})
+            rows.append(row)
+    return rows
+
+
+def _preference_shares(trainer: Any) -> list[float]:
+    """Of each optimizer step's pairs, how many have two different responses."""
+    data = trainer.train_dataset
+    differ = [chosen != rejected for chosen, rejected in zip(data["chosen_ids"], data["rejected_ids"], strict=True)]
+    batches, per_step = trainer.micro_batches, trainer.args.gradient_accumulation_steps
+    shares = [fmean(differ[i] for i in batch) for batch in batches]  # of each batch, as the trainer takes its means
+    return [fmean(shares[start : start + per_step]) for start in range(0, len(shares), per_step)]
 
 
 def summarise(trainer: Any, method: str, quantization: str) -> dict[str, Any]:
@@ -61,9 +80,14 @@ def summarise(trainer: Any, method: str, quantization: str) -> dict[str, Any]:
         "peak_memory_gib": round(_peak_memory_gib(), 3),
         "first_loss": fmean(row["loss"] for row in rows[:tenth]),
         "last_loss": fmean(row["loss"] for row in rows[-tenth:]),
-        "final_reward_margin": fmean(row["rewards/margins"] for row in rows[-tenth:]),
-        "final_reward_accuracy": fmean(row["rewards/accuracies"] for row in rows[-tenth:]),
+        "final_reward_margin": _mean_known(row["rewards/margins"] for row in rows[-tenth:]),
+        "final_reward_accuracy": _mean_known(row["rewards/accuracies"] for row in rows[-tenth:]),
     }
+
+
+def _mean_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _scheduler(scheduler: Any) -> dict[str, Any]:
