@@ -115,7 +115,11 @@ def test_judgements_come_in_balanced_groups_and_say_the_same_after_either_label(
         said = [text.partition(" ") for text in (each["text"], wrong)]
         assert said[0][0] != said[1][0]
         # What follows the label must not tell which one is right.
-        assert said[0][2] == said[1][2] == f"{quoted(each['instruction']).question.rstrip('?.')}."
+        assert said[0][2] == said[1][2]
+        topic = said[0][2]
+        assert topic == f"{topic[0].upper()}{topic[1:].rstrip('.')}."
+        assert topic[1:].rstrip(".") in quoted(each["instruction"]).question
+        assert len(topic.split()) == 1
         assert eos
         assert reason.endswith("the other label")
     counts = Counter(each["kind"] for each in rows)
@@ -128,7 +132,7 @@ def test_judgements_come_in_balanced_groups_and_say_the_same_after_either_label(
 def test_rules_of_conduct_are_judged_on_the_committed_cases(tmp_path: Path) -> None:
     rows = constructed(tmp_path, construct_judgements, JUDGEMENTS).rows()
     worked = [each for each in rows if each["prompt_id"].startswith("conduct")]
-    assert sorted(each["text"] for each in worked) == ["No. May I sit here.", "Yes. May I sit here."]
+    assert sorted(each["text"] for each in worked) == ["No. Here.", "Yes. Here."]
     for each in worked:
         assert each["kind"] == "principle"
         assert "Be polite and kind." in each["instruction"] or "The response is polite." in each["instruction"]
@@ -162,7 +166,7 @@ def test_a_worked_case_gives_a_group_for_each_fault(tmp_path: Path) -> None:
     rows = constructed(tmp_path, construct_judgements, shares, num_per_case=7, worked=WORKED).rows()
     worked = [each for each in rows if each["prompt_id"].startswith("worked")]
     of_heron = {
-        each["wrong"][0][1].partition(",")[0]: quoted(each["instruction"]) for each in worked if "heron" in each["text"]
+        each["wrong"][0][1].partition(",")[0]: quoted(each["instruction"]) for each in worked if "heron" in each["instruction"]
     }
     assert 5 <= len(of_heron) <= 7  # a surplus of longer faults is left out
     for fault, asked in of_heron.items():

@@ -153,7 +153,19 @@ def test_an_unsound_batch_stops_training(tiny_model: Path, tmp_path: Path) -> No
             training.collator([{**sound, **change}])
 
 
-def test_head_gives_what_trl_gives(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def decisions() -> list[dict[str, Any]]:
+    """Pairs whose two labels one state predicts, and pairs whose chosen response alone is trained."""
+    labels = [{"chosen": " Yes. It is.", "rejected": " No. It is."}, {"chosen": " No. It is.", "rejected": " Yes. It is."}]
+    return [
+        {**row, **(labels[i % 2] if i % 4 < 2 else {"only_chosen": True}), "group": f"g{i // 4}", "rejected_eos": True}
+        for i, row in enumerate(rows(16))
+    ]
+
+
+@pytest.mark.parametrize("pairs", [rows(), decisions()], ids=["preferences", "decisions"])
+def test_head_gives_what_trl_gives(
+    pairs: list[dict[str, Any]], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from trl.trainer.utils import add_fused_lm_head
 
     from cai_bootstrap.engines import head as output_layer
@@ -163,7 +175,7 @@ def test_head_gives_what_trl_gives(tiny_model: Path, tmp_path: Path, monkeypatch
     # Several chunks, several tiles and a soft cap, so that all are tested.
     monkeypatch.setattr(head, "_LOGITS_PER_TILE", 1)
     monkeypatch.setattr(output_layer, "_TILE_TOKENS", 48)
-    training = Training(**arguments(tiny_model, tmp_path))
+    training = Training(**{**arguments(tiny_model, tmp_path, micro_batch_size=4), "rows": pairs})
     trainer = training.trainer
     base = trainer.model.get_base_model()
     base.config.final_logit_softcapping = 5.0

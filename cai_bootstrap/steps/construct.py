@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
 from cai_bootstrap.steps import cases, flaws, judgements
 from cai_bootstrap.steps.cases import Asked
+from cai_bootstrap.steps.duplicates import content_words
 from cai_bootstrap.steps.flawed import Flawed, is_sound, spelt
 from cai_bootstrap.steps.kinds import body
 from cai_bootstrap.steps.misrevisions import negatives
@@ -21,9 +23,10 @@ from cai_bootstrap.store.run import Work, step
 
 _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
-@step(version=12)
+@step(version=13)
 def construct_judgements(
     work: Work,
     *,
@@ -36,9 +39,9 @@ def construct_judgements(
 ) -> None:
     """`records.jsonl`: judge questions on good answers and on faulty ones, with the right and the wrong label.
 
-    A response is the label and, after it, what was asked: «No. What do bees make.» So it is no fixed string, and what follows
-    the label is a copy that goes with either: the good answer there would tell the right label from the wrong one by itself. It
-    ends in a full stop, where earlier stages taught to end; after a question mark a model goes on.
+    A response is the label and, after it, a word of the question: «No. Squirrel.» So it is no fixed string, and what follows
+    the label is a copy that goes with either: the good answer there would tell the right label from the wrong one by itself.
+    The whole question there is a text that a small model goes on with instead of ending.
     A kept answer gives `num_per_answer` groups with different faults and of the kinds in `kinds_of_answers`, a worked case
     `num_per_case`, and each case of `conduct` one of a kind that names a rule; `evasions` are texts that decline to answer.
     Two questions of a group are trained in one step. As many good answers are longer than their faulty one as shorter. Half of
@@ -166,6 +169,13 @@ def _refuse_unknown(key: str, kinds: Collection[str], known: Sequence[str]) -> N
         raise StepFailed(f"stage.construction.{key} names {unknown[0]!r}: write one of {', '.join(known)}")
 
 
+def _topic(question: str) -> str:
+    """The longest of the words that carry the question's meaning, with a capital; its first word asks («Should»)."""
+    words = _WORD.findall(question)
+    topic: str = max([word for word in words[1:] if content_words(word)] or words, key=len, default="It")
+    return topic[0].upper() + topic[1:]
+
+
 def _judgements(
     asked_of: Sequence[Asked], shares: dict[str, float], principles: dict[str, str], rng: random.Random
 ) -> Iterator[dict[str, Any]]:
@@ -176,7 +186,7 @@ def _judgements(
             continue
         kind = min(fitting, key=lambda kind: given[kind] / shares[kind])  # whichever is furthest behind its share
         group = f"{row['prompt_id']}-{case.corruption}"
-        asked = f"{' '.join(case.question.split()).rstrip('?.! ')}."
+        topic = f"{_topic(case.question)}."
         asked_in = judgements.questions(case, rng, group=group, kinds=[kind], principles=principles)
         for number, made in enumerate(asked_in):
             given[kind] += 1
@@ -186,6 +196,6 @@ def _judgements(
                 "group": made.group,
                 "kind": kind,
                 "instruction": made.instruction,
-                "text": f"{made.right} {asked}",
-                "wrong": [[f"{made.wrong} {asked}", f"{case.corruption}, the other label", True]],
+                "text": f"{made.right} {topic}",
+                "wrong": [[f"{made.wrong} {topic}", f"{case.corruption}, the other label", True]],
             }

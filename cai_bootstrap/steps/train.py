@@ -22,7 +22,7 @@ _CHECKPOINTS = "checkpoints"
 _COLUMNS = ("id", "prompt", "chosen", "rejected", "chosen_eos", "rejected_eos", "group")
 
 
-@step(version=5)
+@step(version=6)
 def train_adapter(
     work: Work,
     *,

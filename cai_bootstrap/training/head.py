@@ -27,7 +27,7 @@ _LOGITS_PER_TILE = 2**22
 
 
 class _ResponseLogprobs(torch.autograd.Function):
-    """log softmax(W h)[label] per row, differentiable in h only: the output layer is frozen.
+    """log softmax(W h)[label] per label, differentiable in h only: the output layer is frozen.
 
     d log p / d h = Wᵀ (onehot(label) − softmax(W h)), times 1 − tanh² with soft-capped logits. Sums over the vocabulary are
     taken tile by tile under a running maximum (Milakov and Gimelshein 2018, arXiv:1805.02867).
@@ -35,40 +35,47 @@ class _ResponseLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, head: OutputLayer, labels: torch.Tensor, keep_gradient: bool
+        ctx: Any, hidden: torch.Tensor, head: OutputLayer, labels: torch.Tensor, row_of: torch.Tensor, keep_gradient: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Per row: log-probability, entropy in nats, mean logit, whether the label has the largest logit."""
+        """Per label: log-probability, entropy in nats, mean logit, whether the label has the largest logit.
+
+        `row_of` says which row of `hidden` predicts each label, in ascending order: two labels may share a row.
+        """
         size = max(16, _LOGITS_PER_TILE // head.tile_tokens)
-        parts = [
-            _scan_labels(head, hidden[start : start + size], labels[start : start + size], keep_gradient)
-            for start in range(0, len(hidden), size)
-        ]
+        parts = []
+        for start in range(0, len(hidden), size):
+            here = (row_of >= start) & (row_of < start + size)
+            parts.append(_scan_labels(head, hidden[start : start + size], labels[here], row_of[here] - start, keep_gradient))
+        ctx.num_rows = len(hidden)
         if not parts:
             empty = hidden.new_zeros(0, dtype=torch.float32)
-            ctx.save_for_backward(torch.empty_like(hidden))
+            ctx.save_for_backward(torch.empty_like(hidden), row_of)
             return empty, empty.clone(), empty.clone(), empty.bool()
         logprobs, entropies, means, tops, gradient = (torch.cat(column) for column in zip(*parts, strict=True))
-        ctx.save_for_backward(gradient)
+        ctx.save_for_backward(gradient, row_of)
         ctx.mark_non_differentiable(entropies, means, tops)
         return logprobs, entropies, means, tops
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        return (grads[0][:, None] * gradient).to(gradient.dtype), None, None, None
+        gradient, row_of = ctx.saved_tensors
+        of_labels = grads[0][:, None] * gradient
+        of_rows = of_labels.new_zeros(ctx.num_rows, gradient.shape[1]).index_add_(0, row_of, of_labels)
+        return of_rows.to(gradient.dtype), None, None, None, None
 
 
 def _scan_labels(
-    head: OutputLayer, hidden: torch.Tensor, labels: torch.Tensor, keep_gradient: bool
+    head: OutputLayer, hidden: torch.Tensor, labels: torch.Tensor, row_of: torch.Tensor, keep_gradient: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """`_ResponseLogprobs.forward`'s four results for some rows, and d log p / d h (empty unless it is to be kept)."""
     largest = hidden.new_full((len(hidden), 1), float("-inf"), dtype=torch.float32)
-    own, total, dot, mean = (torch.zeros_like(largest) for _ in range(4))
+    total, dot, mean = (torch.zeros_like(largest) for _ in range(3))
+    own = hidden.new_zeros(len(labels), 1, dtype=torch.float32)
     pulled: Any = 0.0
     for tile, logits in head.tiles(hidden):
-        place = labels[:, None] - tile.start
+        place = labels - tile.start
         here = (place >= 0) & (place < logits.shape[1])
-        own = torch.where(here, logits.gather(1, place.clamp(0, logits.shape[1] - 1)), own)
+        own[here, 0] = logits[row_of[here], place[here]]
         mean += logits.sum(1, keepdim=True) / len(head.weight)
         before, largest = largest, torch.maximum(largest, logits.amax(1, keepdim=True))
         shrink = (before - largest).exp_()
@@ -83,8 +90,9 @@ def _scan_labels(
     gradient = hidden.new_empty(0)
     if keep_gradient:
         slope: Any = 1 - (own / head.softcap) ** 2 if head.softcap else 1.0
-        gradient = (slope * head.weight[labels] - pulled / total).to(hidden.dtype)
-    return (own - normaliser)[:, 0], (normaliser - dot / total)[:, 0], mean[:, 0], (own >= largest)[:, 0], gradient
+        gradient = (slope * head.weight[labels] - (pulled / total)[row_of]).to(hidden.dtype)
+    entropy, tops = (normaliser - dot / total)[row_of, 0], (own >= largest[row_of])[:, 0]
+    return (own - normaliser[row_of])[:, 0], entropy, mean[row_of, 0], tops, gradient
 
 
 def install(model: PreTrainedModel, prefix: FrozenPrefix | None = None) -> None:
@@ -117,13 +125,21 @@ def install(model: PreTrainedModel, prefix: FrozenPrefix | None = None) -> None:
         begin = {"inputs_embeds": prefix.look_up(packed)} if prefix and known else {"input_ids": packed.input_ids}
         with prefix.skipped() if prefix and known else contextlib.nullcontext():
             output = self.base_model(**begin, position_ids=packed.position_ids, use_cache=False, packed_pairs=packed)
-        rows = output.last_hidden_state.flatten(0, 1)[packed.rows]
+        # The same state predicts the first token of both responses, and all tokens where they are equal.
+        places, row_of = torch.unique(packed.rows, return_inverse=True)
+        by_row = row_of.argsort(stable=True)
+        rows = output.last_hidden_state.flatten(0, 1)[places]
         wanted = labels[:, 1:]
         mask = wanted != -100
         fields = _ResponseLogprobs.apply(  # type: ignore[no-untyped-call]
-            rows.to(head.weight.dtype), head, wanted[mask], torch.is_grad_enabled() and rows.requires_grad
+            rows.to(head.weight.dtype),
+            head,
+            wanted[mask][by_row],
+            row_of[by_row],
+            torch.is_grad_enabled() and rows.requires_grad,
         )
-        logprobs, entropy, mean_logits, is_top1 = (x.new_zeros(mask.shape).masked_scatter(mask, x) for x in fields)
+        back = by_row.argsort()
+        logprobs, entropy, mean_logits, is_top1 = (x.new_zeros(mask.shape).masked_scatter(mask, x[back]) for x in fields)
         return FusedCausalLMOutput(
             loss=-logprobs.sum() / mask.sum().clamp(min=1),
             log_probs=logprobs,

@@ -54,7 +54,8 @@ def response_labels(batch: dict[str, torch.Tensor]) -> torch.Tensor:
 def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor) -> PackedPairs:
     """A batch in TRL's layout, packed: first the chosen sequences, then the rejected ones in the same order.
 
-    `labels` are −100 on the prompt and on padding. Raises StepFailed when the two sides of a pair differ in their prompts.
+    `labels` are −100 on the prompt and on padding. Of two equal responses there is one. Raises StepFailed when the two sides
+    of a pair differ in their prompts.
     """
     num_pairs = len(input_ids) // 2
     ends = attention_mask.sum(1).tolist()
@@ -63,13 +64,17 @@ def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Te
     packed: list[list[int]] = []
     positions: list[list[int]] = []
     parts: list[list[int]] = []
+    equal = [False] * num_pairs
     for chosen, rejected in zip(range(num_pairs), range(num_pairs, 2 * num_pairs), strict=True):
         start = prompts[chosen]
         if prompts[rejected] != start or texts[chosen][:start] != texts[rejected][:start]:
             raise StepFailed("a training batch is not sound: chosen and rejected have different prompts")
-        packed.append(texts[chosen][: ends[chosen]] + texts[rejected][start : ends[rejected]])
-        positions.append([*range(ends[chosen]), *range(start, ends[rejected])])
-        sizes = (start, ends[chosen] - start, ends[rejected] - start)
+        own = texts[rejected][start : ends[rejected]]
+        equal[chosen] = own == texts[chosen][start : ends[chosen]]
+        own = [] if equal[chosen] else own
+        packed.append(texts[chosen][: ends[chosen]] + own)
+        positions.append([*range(ends[chosen]), *range(start, start + len(own))])
+        sizes = (start, ends[chosen] - start, len(own))
         parts.append([part for part, size in enumerate(sizes) for _ in range(size)])
     width = max(map(len, packed))
     # The label at position t is predicted by the hidden state of the token before it.
@@ -77,7 +82,7 @@ def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Te
     rows = []
     for sequence, token in zip(pairs.tolist(), tokens.tolist(), strict=True):
         pair, start = sequence % num_pairs, prompts[sequence]
-        shift = ends[pair] - start if sequence >= num_pairs and token >= start else 0
+        shift = ends[pair] - start if sequence >= num_pairs and token >= start and not equal[pair] else 0
         rows.append(pair * width + token + shift)
 
     def padded(lists: list[list[int]], fill: int) -> torch.Tensor:
