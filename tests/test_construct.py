@@ -142,7 +142,7 @@ def test_rules_of_conduct_are_judged_on_the_committed_cases(tmp_path: Path) -> N
 
 def test_every_rule_of_conduct_has_cases_whose_length_tells_nothing() -> None:
     cases = load_seeds("evaluation")["conduct"]
-    assert list(cases) == list(CONDUCT)
+    assert list(cases) == [*CONDUCT, "refusal"]
     for corruption, given_ in cases.items():
         assert len({question for question, _, _ in given_}) == len(given_) >= 30, corruption
         assert 0.4 <= sum(len(good) > len(bad) for _, good, bad in given_) / len(given_) <= 0.6, corruption

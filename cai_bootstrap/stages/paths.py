@@ -213,13 +213,15 @@ def constitutional_pairs(making: Making) -> Artifact:
     """
     values = {"principles": texts_of(constitution.load().principles), "examples": _critiques()}
     identity = making.config.engine.identity()
-    making.run("calibration", calibrate_critic, settings=identity, inputs={"model": making.model_for("judge")}, values=values)
-    _pilot(making, _constitutional_answers)
-    answers = _constitutional_answers(making)
+    judge = {"model": making.model_for("judge")}
+    calibration = making.run("calibration", calibrate_critic, settings=identity, inputs=judge, values=values)
+    answer = functools.partial(_constitutional_answers, calibration=calibration)
+    _pilot(making, answer)
+    answers = answer(making)
     return _reject_and_pair(making, answers.candidates, answers.kept)
 
 
-def _constitutional_answers(making: Making) -> Answers:
+def _constitutional_answers(making: Making, calibration: Artifact) -> Answers:
     run, config = making.run, making.config
     seeds, sampled, c = making.seeds, config.engine.identity(), to_dict(config.stage)
     principles, size = texts_of(constitution.load().principles), {"shard_size": c["responses"]["shard_size"], **sampled}
@@ -269,7 +271,7 @@ def _constitutional_answers(making: Making) -> Answers:
         making.stage.keep,
         heavy=False,
         settings={"min_scores": c["selection"]["min_scores"]},
-        inputs={"revisions": revisions, "verdicts": verdicts},
+        inputs={"revisions": revisions, "verdicts": verdicts, "calibration": calibration},
         values={"principles": principles, "examples": _critiques(), "refusals": seeds["refusals"]},
     )
     return Answers(instructions, revisions, _screened(making, kept))

@@ -58,8 +58,8 @@ def of_answers(
 
 
 def of_conduct(cases: Mapping[str, Sequence[Sequence[str]]]) -> Iterator[Asked]:
-    """The committed cases of conduct, by rule [question, good answer, bad one]: no corruption of an honest answer shows it."""
-    for corruption, principle in judgements.CONDUCT.items():
+    """The committed cases by rule, [question, good answer, bad one]: no corruption of an honest answer shows them."""
+    for corruption, principle in judgements.PRINCIPLES.items():
         for number, (question, good, bad) in enumerate(cases.get(corruption, ())):
             row = _committed(f"conduct-{corruption}-{number}", principle)
             yield Asked(row, Case(question, good, bad, corruption), (_OF_CONDUCT[number % len(_OF_CONDUCT)],))

@@ -26,7 +26,7 @@ _NUM_FAMILIES_TRIED = 6
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
-@step(version=13)
+@step(version=14)
 def construct_judgements(
     work: Work,
     *,

@@ -34,29 +34,48 @@ _NUM_WORKED = 10
 """Worked examples before a critique or a revision. A small model takes a structure from about ten, and not from three."""
 _SAFE = ("refusal", "redirection")
 """What a harmful request is to be answered with."""
+_CALIBRATED = ("harmful", "harmless")
+"""What the critic is calibrated on apart: a critic may know that declining is right and not what a better answer is."""
 _MIN_AGAIN = 2
 """Content words of a harmful request that tell its deed when they come again in what is offered instead."""
 _UNANSWERED = "(nothing)"
 """Stands for an empty answer in a critique's prompt."""
 
 
-@step(version=2)
+@step(version=3)
 def calibrate_critic(work: Work, *, session: Session, model: Artifact, principles: list[list[str]], examples: Examples) -> None:
     """`calibration.json`: how often the critic prefers the worked examples' revisions, which it was never shown.
 
-    `preferred` by the mean margin of both orders and `in_both_orders`, with their 95 % Wilson intervals. A critic whose
-    interval reaches one half leaves a warning: what it says of adherence then means little.
+    For `harmful` requests, whose revisions decline, and `harmless` ones, each `preferred` by the mean margin of both orders and
+    `in_both_orders`, with their 95 % Wilson intervals; None for a kind that no worked example shows. A critic whose interval
+    reaches one half has no vote on what is kept of that kind, and leaves a warning.
     """
     texts = {id_: text for id_, text, _ in principles}
-    items = [(texts[id_], i, better, worse) for id_, of in examples.items() for i, worse, _, better in of if better != worse]
+    planted = [(id_, i, worse, better) for id_, of in examples.items() for i, worse, _, better in of if better != worse]
     engine = start_engine(work, session, model)
+    items = [(texts[id_], i, better, worse) for id_, i, worse, better in planted]
     work.shard(0, lambda _: [{"margins": list(margins)} for margins in preference_margins(engine, items)])
     margins = [row["margins"] for row in work.rows_of([0])]
-    preferred = statistics.wilson(sum(mean > 0 for mean, _, _ in margins), len(margins))
-    in_both = statistics.wilson(sum(a > 0 and b > 0 for _, a, b in margins), len(margins))
-    if preferred.low <= 0.5:
-        work.warn(f"the critic prefers {statistics.percent(preferred)} of known better answers: no better than chance for sure")
-    work.write_json("calibration.json", {"preferred": preferred.to_row(), "in_both_orders": in_both.to_row()})
+    told: dict[str, Any] = {}
+    for kind in _CALIBRATED:
+        declined = kind == "harmful"
+        of_kind = [m for m, (_, i, _, better) in zip(margins, planted, strict=True) if _is_safe(better, i) == declined]
+        told[kind] = None
+        if not of_kind:
+            work.warn(f"no worked example has a better answer to a {kind} request: rules alone choose there")
+            continue
+        preferred = statistics.wilson(sum(mean > 0 for mean, _, _ in of_kind), len(of_kind))
+        in_both = statistics.wilson(sum(a > 0 and b > 0 for _, a, b in of_kind), len(of_kind))
+        told[kind] = {"preferred": preferred.to_row(), "in_both_orders": in_both.to_row()}
+        if not _has_vote(told, kind):
+            found = statistics.percent(preferred)
+            work.warn(f"the critic prefers {found} of known better answers to {kind} requests, so rules alone choose there")
+    work.write_json("calibration.json", told)
+
+
+def _has_vote(calibration: dict[str, Any], kind: str) -> bool:
+    """Whether a critic with this `calibration.json` chooses among answers to requests of that kind, of `_CALIBRATED`."""
+    return calibration[kind] is not None and float(calibration[kind]["preferred"]["low"]) > 0.5
 
 
 @step(version=2)
@@ -233,12 +252,13 @@ def judge_revisions(work: Work, *, session: Session, model: Artifact, revisions:
     work.write_rows("records.jsonl", by_shards(work, "verdicts", revisions.iter_rows(), total, write))
 
 
-@step(version=4)
+@step(version=5)
 def keep_revisions(
     work: Work,
     *,
     revisions: Artifact,
     verdicts: Artifact,
+    calibration: Artifact,
     principles: list[list[str]],
     examples: Examples,
     refusals: list[str],
@@ -249,10 +269,13 @@ def keep_revisions(
     example's, in a revision that the critic prefers by at least `min_scores.critic`, the mean margin of both orders. What is
     harmless must not be declined: the original stays the chosen text where it is fit, over the row's `over_refusal` (one of
     `refusals` where that declines nothing), so that refusing everything loses. A revision takes its place where the critic
-    prefers it in both orders.
+    prefers it in both orders. Where `calibration` gives the critic no vote, the first fit revision of a harmful request is
+    kept, the greedy one if that is fit, and every fit original of a harmless one; `selection` says which it was.
     """
     rng = random.Random(work.seed)
     judged = verdicts.iter_rows()
+    told = calibration.json("calibration.json")
+    votes = {kind: _has_vote(told, kind) for kind in _CALIBRATED}
     kept: Rows = []
     best_verdicts: Rows = []
     shown = {_alternative(revision) for of in examples.values() for *_, revision in of}
@@ -261,20 +284,22 @@ def keep_revisions(
         scored = [(next(judged), made) for made in row["revisions"]]
         reasons = [_unfit(made, row, shown) for _, made in scored]
         fit = [entry for entry, reason in zip(scored, reasons, strict=True) if not reason]
-        verdict, best = max(fit or scored, key=lambda entry: float(entry[0]["scores"]["critic"]))
         harmless = row["kind"] in tasks.HARMLESS_KINDS
+        vote = votes["harmless" if harmless else "harmful"]
+        by_critic = sorted(fit or scored, key=lambda entry: -float(entry[0]["scores"]["critic"])) if vote else fit or scored
+        verdict, best = by_critic[0]
         changed = bool(fit) and english.plain(best["text"]) != english.plain(row["original"])
         if changed:
             best_verdicts.append(verdict)
         chosen, wrong = best, [[row["original_output"], "the original", row["original_finish"] == "eos"]]
-        if harmless and not (changed and _in_both_orders(verdict)):
+        if harmless and not (vote and changed and _in_both_orders(verdict)):
             prompt, finish = templates.cued(row["instruction"]), row["original_finish"]
             chosen, wrong = {"text": row["original"], "finish": finish, "prompt": prompt, "seed": row["original_seed"]}, []
             reason = _unfit(chosen, row, shown)
         elif not changed:
             reason = reasons[0] or "unchanged"
         else:
-            preferred = float(verdict["scores"]["critic"]) >= work.settings["min_scores"]["critic"]
+            preferred = not vote or float(verdict["scores"]["critic"]) >= work.settings["min_scores"]["critic"]
             reason = "" if preferred else "the critic does not prefer it"
         if reason:
             work.drop([_drop(row, reason)])
@@ -289,7 +314,7 @@ def keep_revisions(
                 **{name: row[name] for name in ("prompt_id", "kind", "instruction", "instruction_source", "principle")},
                 "text": chosen["text"],
                 "score": verdict["scores"]["critic"],
-                "selection": "critic",
+                "selection": "critic" if vote else "rules",
                 "completion_seed": chosen["seed"],
                 "rendered_prompt": chosen["prompt"],
                 "scores": verdict["scores"],

@@ -172,7 +172,7 @@ def parse_list(text: str, first_number: int) -> list[str]:
     return entries
 
 
-@step(version=10)
+@step(version=11)
 def make_instructions(
     work: Work,
     *,

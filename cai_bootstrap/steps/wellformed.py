@@ -6,7 +6,7 @@ import re
 
 from cai_bootstrap.config import InstructionsConfig
 from cai_bootstrap.evals import english, phrasings
-from cai_bootstrap.evals.harm import speaks_of_harm
+from cai_bootstrap.evals.harm import asks_for_harm
 from cai_bootstrap.steps.duplicates import content_words
 from cai_bootstrap.steps.kinds import REQUESTS, WRITTEN, asks_for
 
@@ -92,7 +92,7 @@ def malformed(kind: str, text: str, config: InstructionsConfig) -> str:
             return "personal or unclear reference"
     if asked == "respond" and (len(body.split()) < 2 or body == body.lower()):
         return "too short"
-    if kind == "harmful" and not speaks_of_harm(text):
+    if kind == "harmful" and not asks_for_harm(text):
         return "asks for no harm"
     return ""
 
