@@ -110,7 +110,14 @@ def test_judgements_come_in_balanced_groups_and_say_the_same_after_either_label(
         assert first["kind"] == second["kind"]
         assert first["text"].split()[0] != second["text"].split()[0]
         assert first["text"].split()[1:] == second["text"].split()[1:]
-    for each in rows:
+    run_on = [each for each in rows if each["wrong"][0][1] == "goes on"]
+    assert 0.1 < len(run_on) / len(rows) < 0.2
+    for each in run_on:
+        ((wrong, _, eos),) = each["wrong"]
+        assert wrong.startswith(f"{each['text']} ")
+        assert not eos
+        assert len([other for other in run_on if other["group"] == each["group"]]) == 2
+    for each in (each for each in rows if each not in run_on):
         ((wrong, reason, eos),) = each["wrong"]
         said = [text.partition(" ") for text in (each["text"], wrong)]
         assert said[0][0] != said[1][0]

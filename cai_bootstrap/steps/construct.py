@@ -23,10 +23,12 @@ from cai_bootstrap.store.run import Work, step
 
 _REVISION_KINDS = (*flaws.FLAWS, "helpful")
 _NUM_FAMILIES_TRIED = 6
+_GROUPS_PER_ENDING = 7
+"""Of so many groups of judgements one shows how a judgement ends; of the others the label alone is trained."""
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
-@step(version=14)
+@step(version=15)
 def construct_judgements(
     work: Work,
     *,
@@ -41,7 +43,8 @@ def construct_judgements(
 
     A response is the label and, after it, a word of the question: «No. Squirrel.» So it is no fixed string, and what follows
     the label is a copy that goes with either: the good answer there would tell the right label from the wrong one by itself.
-    The whole question there is a text that a small model goes on with instead of ending.
+    The whole question there is a text that a small model goes on with instead of ending. One group in seven rejects a run-on
+    with the right label, where the others reject the other label.
     A kept answer gives `num_per_answer` groups with different faults and of the kinds in `kinds_of_answers`, a worked case
     `num_per_case`, and each case of `conduct` one of a kind that names a rule; `evasions` are texts that decline to answer.
     Two questions of a group are trained in one step. As many good answers are longer than their faulty one as shorter. Half of
@@ -180,6 +183,7 @@ def _judgements(
     asked_of: Sequence[Asked], shares: dict[str, float], principles: dict[str, str], rng: random.Random
 ) -> Iterator[dict[str, Any]]:
     given = dict.fromkeys(shares, 0)
+    endings = itertools.cycle([True] + [False] * (_GROUPS_PER_ENDING - 1))
     for row, case, kinds in asked_of:
         fitting = [kind for kind in kinds if shares.get(kind)]
         if not fitting:
@@ -188,14 +192,21 @@ def _judgements(
         group = f"{row['prompt_id']}-{case.corruption}"
         topic = f"{_topic(case.question)}."
         asked_in = judgements.questions(case, rng, group=group, kinds=[kind], principles=principles)
+        teaches_to_end = next(endings)
         for number, made in enumerate(asked_in):
             given[kind] += 1
+            text = f"{made.right} {topic}"
+            if teaches_to_end:
+                # What a model that does not end goes on with: itself.
+                wrong = [f"{text} {rng.choice((text, topic, made.right))}", "goes on", False]
+            else:
+                wrong = [f"{made.wrong} {topic}", f"{case.corruption}, the other label", True]
             yield {
                 **row,
                 "prompt_id": f"{made.group}-{number}",
                 "group": made.group,
                 "kind": kind,
                 "instruction": made.instruction,
-                "text": f"{made.right} {topic}",
-                "wrong": [[f"{made.wrong} {topic}", f"{case.corruption}, the other label", True]],
+                "text": text,
+                "wrong": [wrong],
             }
