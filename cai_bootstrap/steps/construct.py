@@ -28,7 +28,7 @@ _GROUPS_PER_ENDING = 7
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
-@step(version=15)
+@step(version=16)
 def construct_judgements(
     work: Work,
     *,

@@ -252,7 +252,7 @@ def judge_revisions(work: Work, *, session: Session, model: Artifact, revisions:
     work.write_rows("records.jsonl", by_shards(work, "verdicts", revisions.iter_rows(), total, write))
 
 
-@step(version=5)
+@step(version=6)
 def keep_revisions(
     work: Work,
     *,

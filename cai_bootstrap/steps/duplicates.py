@@ -16,14 +16,19 @@ from dataclasses import dataclass
 from cai_bootstrap.evals import english
 
 _LABELS = frozenset(
-    "answer this complete finish sentence phrase proverb respond to generate write one name give question title word "
-    "describe description describes story about contain contains short make up book".split()
+    english.words(
+        "answer this complete finish sentence phrase proverb respond to generate write one name give question title word "
+        "describe description story about contain short make up book"
+    )
 )
 """Words that say what is to be done, not what it is about: two tasks with the same frame are no duplicates."""
 _SMALL = frozenset(
-    "what which who where when how do does is are was the a an of in on at to for with and or you your it its that this "
-    "we i my me word some any can will would be by as from there have has".split()
+    english.words(
+        "what which who where when how do does is are was of in on at to for with and or you your it its that this "
+        "we i my me word some any can will would be by as from there have has"
+    )
 )
+"""As `english.words` gives them, which folds «does» as if it were a plural."""
 NEAR_DUPLICATE = 0.7
 """Jaccard similarity of shingles from which two answers count as one."""
 _NONE = -1

@@ -107,7 +107,7 @@ def _mentions(word: str, text: str) -> bool:
     return any(other.startswith(stem) for other in english.words(text))
 
 
-@step(version=5)
+@step(version=6)
 def keep_best(work: Work, *, instructions: Artifact, candidates: Artifact, verdicts: Artifact) -> None:
     """`records.jsonl`: for each kept instruction its chosen answer, score and where both came from.
 
@@ -117,7 +117,7 @@ def keep_best(work: Work, *, instructions: Artifact, candidates: Artifact, verdi
     work.write_rows("records.jsonl", _kept(work, answered(instructions, candidates), verdicts.iter_rows(), unfit))
 
 
-@step(version=4)
+@step(version=5)
 def keep_diverse(work: Work, *, instructions: Artifact, candidates: Artifact, verdicts: Artifact) -> None:
     """As `keep_best`, for texts that are asked for by their type: only those on type, and none that nearly repeats another."""
     seen = DuplicateIndex(NEAR_DUPLICATE)

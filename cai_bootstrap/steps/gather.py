@@ -12,7 +12,7 @@ from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
 
-@step(version=2)
+@step(version=3)
 def gather_prompts(work: Work, *, instructions: Artifact, seeds: dict[str, dict[str, list[str]]], heldout: list[str]) -> None:
     """`records.jsonl`: of each kind as many of the committed seeds as `num_committed` says, by turns of each form, then what
     the model wrote. A seed that a held-out suite asks or quotes is dropped. UserError when too few are left.

@@ -43,7 +43,7 @@ _SCHEMA = pa.schema(
 )
 
 
-@step(version=9)
+@step(version=10)
 def make_pairs(
     work: Work, *, model: Artifact, candidates: Artifact, kept: Artifact, rejected: Artifact, **earlier: Artifact
 ) -> None:

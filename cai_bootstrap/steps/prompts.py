@@ -172,7 +172,7 @@ def parse_list(text: str, first_number: int) -> list[str]:
     return entries
 
 
-@step(version=11)
+@step(version=12)
 def make_instructions(
     work: Work,
     *,
