@@ -24,7 +24,7 @@ SUITE_SHA256 = {
     "generation": "bcd6628ea6a59bd905e8abf4180fc0200ec9b0bdffdc62aa88893fe4b6a8fa3b",
     "evaluation": "056a032dde56dc8aec35db6c0e1f3f140806c06916f4427acc3e9e25eb4714cd",
     "revision": "ac6ef731608b45e948c038a7463aa1a6aa2cb4a51a93db64fb06aa5b8d42ba74",
-    "constitutional": "3b41160fbfbe00b1286a09029fa9565b6e74d70cab59df1605fb2366995fc11b",
+    "constitutional": "0070b72f5d375ec36520251b20fa2721a4712f64481d10b98495663c20446ad0",
 }
 """SHA-256 of each suite's file, by its name. A suite is frozen: a changed file is refused."""
 
