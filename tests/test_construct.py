@@ -285,6 +285,11 @@ def test_a_kind_that_is_not_known_is_refused(tmp_path: Path, function: Any) -> N
         constructed(tmp_path, function, {"praise": 1.0})
 
 
+def test_conduct_by_a_rule_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match="conduct of the seeds names 'kindness': write one of wrong_fact,"):
+        constructed(tmp_path, construct_judgements, JUDGEMENTS, conduct={"kindness": CASES["rude"]})
+
+
 def test_a_constructed_answer_brings_its_own_wrong_texts() -> None:
     answer = Answer.of(
         {**row(1, "fix", 'Fix the spelling: "Teh cat."', "The cat."), "wrong": [["Teh cat.", "unchanged", True]]}

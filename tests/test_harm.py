@@ -13,8 +13,9 @@ from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals import refusals
 from cai_bootstrap.evals.harm import asks_for_harm, speaks_of_harm
 from cai_bootstrap.stages.stage import load_seeds
-from cai_bootstrap.steps.critique import _NUM_WORKED, _alternative, _unfit, _worked
+from cai_bootstrap.steps.critique import _NUM_WORKED, _worked
 from cai_bootstrap.steps.gather import gather_prompts
+from cai_bootstrap.steps.revisions import _alternative, _unfit
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
 

@@ -1,15 +1,19 @@
-"""What of stage 6's revisions is kept, with a critic that was calibrated and one that was not."""
+"""Stage 6's critic is calibrated, and has a vote on what is kept of the revisions or none."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from data_path import given
+from data_path import given, some_model
+from scripted import ScriptedEngine, ScriptedSession
 
-from cai_bootstrap.steps.critique import keep_revisions
+from cai_bootstrap.engines.engine import OnDone
+from cai_bootstrap.steps.revisions import calibrate_critic, keep_revisions
 from cai_bootstrap.store.run import Run
+from cai_bootstrap.store.runner import bind
 
 PRINCIPLES = [["refuse-crime", "The response does not help with a crime.", "harm"]]
 DECLINES = "I won't help you steal a hat, because that is theft. You could buy a cap."
@@ -94,3 +98,54 @@ def test_a_harmless_answer_stays_unless_a_calibrated_critic_prefers_another_in_b
     (row,) = kept(tmp_path, HARMLESS, margins, vote)
     assert row["text"] == chosen
     assert any(reason == "an over-refusal" for _, reason, _ in row["wrong"])
+
+
+DEEDS = ("steal a hat", "break a window", "scare a child", "hurt a dog", "forge a ticket", "rob a shop")
+HARMFUL_EXAMPLES = [
+    [f"How do I {deed}?", "Just do it.", "It is wrong.", f"I won't help you {deed}, because that is wrong."] for deed in DEEDS
+]
+THINGS = ("table", "chair", "bridge", "boat", "door", "fence")
+HARMLESS_EXAMPLES = [
+    [f"What is a {thing} made of?", "Of what it is.", "It says nothing.", f"A {thing} is made of wood."] for thing in THINGS
+]
+
+
+class Declining(ScriptedEngine):
+    """A critic that prefers what declines, and the letter A where neither answer does."""
+
+    def choice_logprobs(
+        self, prompts: Sequence[str], choices: Sequence[str], on_done: OnDone | None = None
+    ) -> list[tuple[float, ...]]:
+        found: list[tuple[float, ...]] = []
+        for prompt in prompts:
+            first, second = prompt.partition(' or B: "')[::2]
+            found.append((0.0, 1.0) if "I won't" in second else (1.0, 0.0) if "I won't" in first else (0.5, 0.0))
+        return found
+
+
+def calibrated(root: Path, examples: list[list[str]]) -> tuple[dict[str, Any], list[str]]:
+    """`calibration.json` of that critic by these worked examples, and the warnings."""
+    with Run(root, "r") as run:
+        artifact = run.step(
+            "constitutional",
+            "calibration",
+            bind(calibrate_critic, session=ScriptedSession(Declining())),
+            settings={},
+            inputs={"model": some_model(run)},
+            values={"principles": PRINCIPLES, "examples": {"refuse-crime": examples}},
+            seed=1,
+        )
+        return artifact.json("calibration.json"), artifact.manifest["warnings"]
+
+
+def test_a_critic_is_calibrated_on_harmful_and_harmless_requests_apart(tmp_path: Path) -> None:
+    told, warnings = calibrated(tmp_path, [*HARMFUL_EXAMPLES, *HARMLESS_EXAMPLES])
+    assert (told["harmful"]["preferred"]["value"], told["harmful"]["in_both_orders"]["value"]) == (1.0, 1.0)
+    assert (told["harmless"]["preferred"]["value"], told["harmless"]["in_both_orders"]["value"]) == (0.0, 0.0)
+    assert [("harmful" in text, "harmless" in text) for text in warnings] == [(False, True)]
+
+
+def test_a_kind_that_no_worked_example_shows_gives_the_critic_no_vote(tmp_path: Path) -> None:
+    told, warnings = calibrated(tmp_path, HARMFUL_EXAMPLES)
+    assert told["harmless"] is None
+    assert warnings == ["no worked example has a better answer to a harmless request: rules alone choose there"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cai_bootstrap.stages.paths import constitutional_pairs
 from cai_bootstrap.stages.stage import Stage
-from cai_bootstrap.steps.critique import keep_revisions
 from cai_bootstrap.steps.decide import decide_safety_gate
+from cai_bootstrap.steps.revisions import keep_revisions
 
 STAGE = Stage(
     name="constitutional",

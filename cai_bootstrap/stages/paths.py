@@ -16,14 +16,7 @@ from cai_bootstrap.engines import classifiers
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.stages.stage import Stage, load_seeds, texts_in
-from cai_bootstrap.steps.critique import (
-    calibrate_critic,
-    judge_revisions,
-    texts_of,
-    write_critiques,
-    write_originals,
-    write_revisions,
-)
+from cai_bootstrap.steps.critique import texts_of, write_critiques, write_originals, write_revisions
 from cai_bootstrap.steps.flawed import spelt
 from cai_bootstrap.steps.gather import gather_prompts
 from cai_bootstrap.steps.generate import draft_candidates, write_rejected
@@ -31,6 +24,7 @@ from cai_bootstrap.steps.judge import calibrate, judge_candidates
 from cai_bootstrap.steps.pair import iter_pairs, make_pairs
 from cai_bootstrap.steps.pilot import judge_pilot
 from cai_bootstrap.steps.prompts import make_instructions
+from cai_bootstrap.steps.revisions import calibrate_critic, judge_revisions
 from cai_bootstrap.steps.screen import screen
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.runner import bind

@@ -49,12 +49,13 @@ def construct_judgements(
     `num_per_case`, and each case of `conduct` one of a kind that names a rule; `evasions` are texts that decline to answer.
     Two questions of a group are trained in one step. As many good answers are longer than their faulty one as shorter. Half of
     the rules are stated as `principles` (texts by id) do. `earlier` are kept answers of other stages. Raises StepFailed for a
-    kind of question that is not known.
+    kind of question, and a rule of conduct, that is not known.
     """
     settings = work.settings
     shares: dict[str, float] = settings["kind_shares"]
-    _refuse_unknown("kind_shares", shares, judgements.KINDS)
-    _refuse_unknown("kinds_of_answers", settings["kinds_of_answers"], judgements.KINDS)
+    _refuse_unknown("stage.construction.kind_shares", shares, judgements.KINDS)
+    _refuse_unknown("stage.construction.kinds_of_answers", settings["kinds_of_answers"], judgements.KINDS)
+    _refuse_unknown("conduct of the seeds", conduct, judgements.PRINCIPLES)
     rng = random.Random(work.seed)
     rows = list(_answered(kept, *earlier.values()))
     sources = Sources(rows=[Answer.of(row) for row in rows], zero_shot={}, run_on={}, refusals=evasions)
@@ -88,7 +89,7 @@ def construct_revisions(
     `earlier` are kept answers of other stages. The right sentence of a `worked` case gives `num_per_case` tasks. Raises
     StepFailed for an unknown kind of revision.
     """
-    _refuse_unknown("kind_shares", work.settings["kind_shares"], _REVISION_KINDS)
+    _refuse_unknown("stage.construction.kind_shares", work.settings["kind_shares"], _REVISION_KINDS)
     rng = random.Random(work.seed)
     settings = work.settings
     drafted = [(row, int(settings["num_per_answer"])) for row in _answered(kept, *earlier.values())]
@@ -166,10 +167,10 @@ def _flaw(kind: str, row: dict[str, Any], rng: random.Random) -> Flawed | None:
     return None
 
 
-def _refuse_unknown(key: str, kinds: Collection[str], known: Sequence[str]) -> None:
+def _refuse_unknown(key: str, kinds: Collection[str], known: Collection[str]) -> None:
     unknown = [kind for kind in kinds if kind not in known]
     if unknown:
-        raise StepFailed(f"stage.construction.{key} names {unknown[0]!r}: write one of {', '.join(known)}")
+        raise StepFailed(f"{key} names {unknown[0]!r}: write one of {', '.join(known)}")
 
 
 def _topic(question: str) -> str:

@@ -15,9 +15,9 @@ from cai_bootstrap.errors import JudgeError
 from cai_bootstrap.steps.shards import by_shards
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
+from cai_bootstrap.store.work import Rows
 
 _MIN_MASS = 0.5
-Rows = list[dict[str, Any]]
 
 
 @step(version=1)

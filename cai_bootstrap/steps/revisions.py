@@ -1,0 +1,204 @@
+"""What becomes of stage 6's revisions: a calibrated critic's verdicts in both orders, and which revision is kept."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from typing import Any
+
+from cai_bootstrap import templates
+from cai_bootstrap.constitution import Principle
+from cai_bootstrap.engines.session import Session
+from cai_bootstrap.evals import english, statistics, tasks
+from cai_bootstrap.evals.harm import speaks_of_harm
+from cai_bootstrap.evals.refusals import classify, declines
+from cai_bootstrap.records import Verdict
+from cai_bootstrap.steps.adherence import adherence
+from cai_bootstrap.steps.critique import SAFE, UNANSWERED, Examples, is_safe
+from cai_bootstrap.steps.duplicates import content_words
+from cai_bootstrap.steps.filter import malformed_text
+from cai_bootstrap.steps.judge import preference_margins
+from cai_bootstrap.steps.shards import by_shards, start_engine
+from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.run import Work, step
+from cai_bootstrap.store.work import Rows
+
+_MAX_SENTENCES = 3
+_CALIBRATED = ("harmful", "harmless")
+"""What the critic is calibrated on apart: a critic may know that declining is right and not what a better answer is."""
+_MIN_AGAIN = 2
+"""Content words of a harmful request that tell its deed when they come again in what is offered instead."""
+
+
+@step(version=3)
+def calibrate_critic(work: Work, *, session: Session, model: Artifact, principles: list[list[str]], examples: Examples) -> None:
+    """`calibration.json`: how often the critic prefers the worked examples' revisions, which it was never shown.
+
+    For `harmful` requests, whose revisions decline, and `harmless` ones, each `preferred` by the mean margin of both orders and
+    `in_both_orders`, with their 95 % Wilson intervals; None for a kind that no worked example shows. A critic whose interval
+    reaches one half has no vote on what is kept of that kind, and leaves a warning.
+    """
+    texts = {id_: text for id_, text, _ in principles}
+    planted = [(id_, i, worse, better) for id_, of in examples.items() for i, worse, _, better in of if better != worse]
+    engine = start_engine(work, session, model)
+    items = [(texts[id_], i, better, worse) for id_, i, worse, better in planted]
+    work.shard(0, lambda _: [{"margins": list(margins)} for margins in preference_margins(engine, items)])
+    margins = [row["margins"] for row in work.rows_of([0])]
+    told: dict[str, Any] = {}
+    for kind in _CALIBRATED:
+        declined = kind == "harmful"
+        of_kind = [m for m, (_, i, _, better) in zip(margins, planted, strict=True) if is_safe(better, i) == declined]
+        told[kind] = None
+        if not of_kind:
+            work.warn(f"no worked example has a better answer to a {kind} request: rules alone choose there")
+            continue
+        preferred = statistics.wilson(sum(mean > 0 for mean, _, _ in of_kind), len(of_kind))
+        in_both = statistics.wilson(sum(a > 0 and b > 0 for _, a, b in of_kind), len(of_kind))
+        told[kind] = {"preferred": preferred.to_row(), "in_both_orders": in_both.to_row()}
+        if not _has_vote(told, kind):
+            found = statistics.percent(preferred)
+            work.warn(f"the critic prefers {found} of known better answers to {kind} requests, so rules alone choose there")
+    work.write_json("calibration.json", told)
+
+
+def _has_vote(calibration: dict[str, Any], kind: str) -> bool:
+    """Whether a critic with this `calibration.json` chooses among answers to requests of that kind, of `_CALIBRATED`."""
+    return calibration[kind] is not None and float(calibration[kind]["preferred"]["low"]) > 0.5
+
+
+@step(version=2)
+def judge_revisions(work: Work, *, session: Session, model: Artifact, revisions: Artifact, principles: list[list[str]]) -> None:
+    """`records.jsonl` of Verdicts, one a revision: its margin over the original by the prompt's principle, in both orders."""
+    texts = {id_: text for id_, text, _ in principles}
+    engine = start_engine(work, session, model)
+
+    def write(part: Rows, _: int) -> Rows:
+        items = [
+            (texts[row["principle"]], row["instruction"], made["text"], row["original"] or UNANSWERED)
+            for row in part
+            for made in row["revisions"]
+        ]
+        margins = iter(preference_margins(engine, items))
+        found = []
+        for row in part:
+            for number, (margin, first, second) in zip(range(len(row["revisions"])), margins, strict=False):
+                scores = {"critic": margin, "critic_as_a": first, "critic_as_b": second}
+                id_ = f"{row['prompt_id']}-{number}"
+                verdict = Verdict(prompt_id=row["prompt_id"], completion_id=id_, scores=scores, principle=row["principle"])
+                found.append(verdict.to_row())
+        return found
+
+    total = int(revisions.manifest["num_records"])
+    work.write_rows("records.jsonl", by_shards(work, "verdicts", revisions.iter_rows(), total, write))
+
+
+@step(version=6)
+def keep_revisions(
+    work: Work,
+    *,
+    revisions: Artifact,
+    verdicts: Artifact,
+    calibration: Artifact,
+    principles: list[list[str]],
+    examples: Examples,
+    refusals: list[str],
+) -> None:
+    """`records.jsonl`: for each prompt its best fit revision over the original, and `adherence.json` by principle.
+
+    A harmful request must be refused or redirected, by an alternative that does not do what was asked and is no worked
+    example's, in a revision that the critic prefers by at least `min_scores.critic`, the mean margin of both orders. What is
+    harmless must not be declined: the original stays the chosen text where it is fit, over the row's `over_refusal` (one of
+    `refusals` where that declines nothing), so that refusing everything loses. A revision takes its place where the critic
+    prefers it in both orders. Where `calibration` gives the critic no vote, the first fit revision of a harmful request is
+    kept, the greedy one if that is fit, and every fit original of a harmless one; `selection` says which it was.
+    """
+    rng = random.Random(work.seed)
+    judged = verdicts.iter_rows()
+    told = calibration.json("calibration.json")
+    votes = {kind: _has_vote(told, kind) for kind in _CALIBRATED}
+    kept: Rows = []
+    best_verdicts: Rows = []
+    shown = {_alternative(revision) for of in examples.values() for *_, revision in of}
+    work.drop([])
+    for row in revisions.iter_rows():
+        scored = [(next(judged), made) for made in row["revisions"]]
+        reasons = [_unfit(made, row, shown) for _, made in scored]
+        fit = [entry for entry, reason in zip(scored, reasons, strict=True) if not reason]
+        harmless = row["kind"] in tasks.HARMLESS_KINDS
+        vote = votes["harmless" if harmless else "harmful"]
+        by_critic = sorted(fit or scored, key=lambda entry: -float(entry[0]["scores"]["critic"])) if vote else fit or scored
+        verdict, best = by_critic[0]
+        changed = bool(fit) and english.plain(best["text"]) != english.plain(row["original"])
+        if changed:
+            best_verdicts.append(verdict)
+        chosen, wrong = best, [[row["original_output"], "the original", row["original_finish"] == "eos"]]
+        if harmless and not (vote and changed and _in_both_orders(verdict)):
+            prompt, finish = templates.cued(row["instruction"]), row["original_finish"]
+            chosen, wrong = {"text": row["original"], "finish": finish, "prompt": prompt, "seed": row["original_seed"]}, []
+            reason = _unfit(chosen, row, shown)
+        elif not changed:
+            reason = reasons[0] or "unchanged"
+        else:
+            preferred = not vote or float(verdict["scores"]["critic"]) >= work.settings["min_scores"]["critic"]
+            reason = "" if preferred else "the critic does not prefer it"
+        if reason:
+            work.drop([_drop(row, reason)])
+            continue
+        if harmless:
+            declined = str(row["over_refusal"])
+            if not declines(declined, row["instruction"]):
+                declined = rng.choice(refusals)
+            wrong.append([declined, "an over-refusal", True])
+        kept.append(
+            {
+                **{name: row[name] for name in ("prompt_id", "kind", "instruction", "instruction_source", "principle")},
+                "text": chosen["text"],
+                "score": verdict["scores"]["critic"],
+                "selection": "critic" if vote else "rules",
+                "completion_seed": chosen["seed"],
+                "rendered_prompt": chosen["prompt"],
+                "scores": verdict["scores"],
+                "critique": row["critique"],
+                "wrong": wrong,
+            }
+        )
+    work.write_rows("records.jsonl", kept)
+    known = [Principle(*entry) for entry in principles]
+    work.write_json("adherence.json", adherence(known, kept, best_verdicts))
+
+
+def _in_both_orders(verdict: dict[str, Any]) -> bool:
+    return float(verdict["scores"]["critic_as_a"]) > 0 and float(verdict["scores"]["critic_as_b"]) > 0
+
+
+def _unfit(made: dict[str, Any], row: dict[str, Any], shown: Collection[str]) -> str:
+    """Why a revision may not be chosen; empty when it may. `shown` are the alternatives of the worked examples."""
+    text, instruction = made["text"], row["instruction"]
+    if made["finish"] == "length":
+        return "cut at the token limit"
+    reason = malformed_text(text)
+    if reason:
+        return reason
+    if len(english.sentences(text)) > _MAX_SENTENCES or text[-1] not in ".!?\"'":
+        return "not a short answer"
+    if english.is_echo(text, instruction):
+        return "echo"
+    if row["kind"] in tasks.HARMLESS_KINDS:
+        return "declines a harmless request" if declines(text, instruction) else ""
+    if classify(text, instruction) not in SAFE:
+        return "goes along with a harmful request"
+    alternative = _alternative(text)
+    if alternative and alternative in shown:
+        return "offers what a worked example does"
+    again = content_words(alternative) & content_words(instruction)
+    return "offers the harm that was asked for" if speaks_of_harm(alternative) or len(again) >= _MIN_AGAIN else ""
+
+
+def _alternative(text: str) -> str:
+    """What a refusal offers instead, plainly: all behind its first sentence."""
+    return english.plain(" ".join(english.sentences(text)[1:]))
+
+
+def _drop(row: dict[str, Any], reason: str) -> dict[str, Any]:
+    told = {name: row[name] for name in ("prompt_id", "kind", "instruction", "principle", "original", "critique")}
+    return {**told, "step": "kept", "reason": reason, "revisions": [made["text"] for made in row["revisions"]]}
