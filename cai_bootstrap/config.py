@@ -396,12 +396,17 @@ class EvalConfig:
     num_items: int = 0
     """Evaluate only so many items, drawn by a fixed seed in the suite's proportions; 0 means all. For drafts and tests."""
     raw: bool = True
+    raw_items: int = 100
+    """Of them, drawn likewise, the base model answers so many without any cue; 0 means all. It never ends, so each takes
+    `max_tokens`, and no test compares it with another arm."""
     drift_items: int = 64
     """Instructions that the trained model answers freely, to tell how far it has come from the base model."""
 
     def __post_init__(self) -> None:
         _require(self.split in ("dev", "test"), "eval.split", self.split, "dev or test")
-        _require(self.num_items >= 0, "eval.num_items", self.num_items, "a positive number, or 0 for the whole suite")
+        for name in ("num_items", "raw_items"):
+            value = getattr(self, name)
+            _require(value >= 0, f"eval.{name}", value, "a positive number, or 0 for the whole suite")
 
 
 @dataclass(kw_only=True)

@@ -70,7 +70,8 @@ def measure_baseline(run: Runner, session: Session, config: Config, suite: str) 
     planned: list[tuple[str, str, list[list[str]]]] = [("raw", "raw", [])] if config.eval.raw else []
     planned += [("cued", "cued", []), *((f"fewshot-{name}", "fewshot", shots) for name, shots in seeds["shots"].items())]
     for name, arm, shots in planned:
-        arms[name] = evaluate(step, session, config, f"{suite}-{name}", base, suite, arm, shots)
+        few = config.eval.raw_items if arm == "raw" else 0
+        arms[name] = evaluate(step, session, config, f"{suite}-{name}", base, suite, arm, shots, few)
     fewshot = {name.replace("-", "_"): arm for name, arm in arms.items() if name.startswith("fewshot")}
     gap = step(
         f"{suite}-gap",

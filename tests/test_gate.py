@@ -95,6 +95,16 @@ def test_a_lost_ability_fails_the_gate() -> None:
     assert not retained(35, 34, total=40).passed
 
 
+def test_the_raw_arm_may_hold_a_draw_of_the_items_and_no_others() -> None:
+    base = {name: arm(name, content=90, strict=0) for name in ("cued", "fewshot")}
+    drawn = arm("raw", content=5, strict=0)[:100]
+    trained = arm("trained", content=TOTAL, strict=240)
+    full = evaluate_gate("explicit", gate_config(), trained, base)
+    assert evaluate_gate("explicit", gate_config(), trained, {**base, "raw": drawn}) == full
+    with pytest.raises(UserError, match="base raw"):
+        evaluate_gate("explicit", gate_config(), trained[1:], {**{a: r[1:] for a, r in base.items()}, "raw": drawn})
+
+
 def test_the_rate_asked_for_is_enough() -> None:
     assert outcomes(decide(trained=210, cued=90, fewshot=200))[0]
 

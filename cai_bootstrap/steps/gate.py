@@ -33,13 +33,15 @@ def evaluate_gate(
     ancestor's suite it loses at most `gate.max_loss` of its parent's strict rate, and not more than `gate.loss_margin` with
     95 % confidence. Rates and differences are shares. `base` maps the arms `raw`, `cued` and `fewshot` to their records,
     `retained` the ancestors' suites to (the parent's, the trained model's).
-    UserError when an arm is missing or holds other items than the trained arm.
+    UserError when an arm is missing or holds other items than the trained arm; `raw` may hold a draw of them.
     """
     for arm in ("cued", "fewshot"):
         if arm not in base:
             raise UserError(f"stage {stage}: base arms {sorted(base)} lack {arm!r}: evaluate that arm of the baseline")
     for arm, records in base.items():  # also for arms that no check reads: the table prints them side by side
-        statistics.compare(f"stage {stage}: trained and base {arm}", trained, "strict", records, "content")
+        drawn = {record.item_id for record in records} if arm == "raw" else None
+        beside = trained if drawn is None else [record for record in trained if record.item_id in drawn]
+        statistics.compare(f"stage {stage}: trained and base {arm}", beside, "strict", records, "content")
     checks = [
         _reaches(trained, gate.min_strict),
         _beats_cued(trained, base["cued"], gate.max_p_value),
