@@ -16,13 +16,15 @@ from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.cases import WorkedCase
 from cai_bootstrap.steps.construct import construct_judgements, construct_revisions
 from cai_bootstrap.steps.corruptions import CORRUPTIONS
+from cai_bootstrap.steps.duplicates import content_words
+from cai_bootstrap.steps.flaws import FLAWS
 from cai_bootstrap.steps.judgements import CONDUCT
 from cai_bootstrap.steps.negatives import NEGATIVES, Answer, Sources
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
 
 SEEDS = load_seeds("explicit")
-SENTENCES = load_seeds("revision")["sentences"]
+SENTENCES = load_seeds("revision")["sentences"][:70]
 CASES = {"rude": [["May I sit here?", "Yes, please do.", "No, you pig."]]}
 WORKED = [
     [
@@ -49,7 +51,7 @@ GIVEN: dict[Any, dict[str, Any]] = {
         "worked": [],
         "principles": {"be-polite": "The response is polite."},
     },
-    construct_revisions: {"refusals": SEEDS["refusals"], "lexicon": ["barks"], "worked": []},
+    construct_revisions: {"refusals": SEEDS["refusals"], "lexicon": ["barks"], "sentences": [], "worked": []},
 }
 JUDGEMENTS = {"correct": 0.25, "helpful": 0.2, "principle": 0.15, "rate": 0.15, "compare": 0.25}
 REVISIONS = {"fix": 0.4, "clearer": 0.25, "feedback": 0.2, "helpful": 0.15}
@@ -241,15 +243,27 @@ def test_revisions_are_right_and_what_is_rejected_is_not(tmp_path: Path) -> None
 
 
 def test_worked_cases_give_sentences_to_revise(tmp_path: Path) -> None:
-    rows = constructed(tmp_path, construct_revisions, REVISIONS, num_per_case=2, worked=WORKED).rows()
+    rows = constructed(tmp_path, construct_revisions, REVISIONS, num_per_case=4, worked=WORKED).rows()
     worked = [each for each in rows if each["prompt_id"].startswith("worked")]
-    assert len(worked) == 4
-    assert len({each["prompt_id"] for each in worked}) == 4
-    sentences = {case[2] for case in WORKED}
-    assert any(each["text"] in sentences for each in worked)
+    assert Counter(each["kind"] for each in worked) == dict.fromkeys(REVISIONS, len(WORKED))
+    assert len({each["prompt_id"] for each in worked}) == len(worked)
+    sentences = {content_words(case[2]) for case in WORKED}
     for each in worked:
-        assert any(text in each["instruction"] or each["text"] == text for text in sentences)
+        assert any(len(content_words(each["text"]) & said) >= len(said) - 1 for said in sentences), each["text"]
         assert each["wrong"]
+
+
+def test_committed_sentences_are_revised_by_all_families_alike(tmp_path: Path) -> None:
+    sentences = load_seeds("revision")["sentences"]
+    rows = constructed(tmp_path, construct_revisions, REVISIONS, num_per_case=1, sentences=sentences).rows()
+    made = [each for each in rows if each["prompt_id"].startswith("sentence")]
+    assert len(made) >= 0.95 * len(sentences)
+    families = Counter(each["wrong"][0][1].partition(",")[0] for each in made)
+    for kind in ("fix", "clearer", "feedback"):
+        counts = [families[family] for family in FLAWS[kind]]
+        # Few sentences lend themselves to some; no family takes what these leave.
+        assert max(counts) <= 1.5 * REVISIONS[kind] * len(made) / len(counts), kind
+        assert min(counts) >= 3, kind
 
 
 def test_what_is_not_surely_sound_is_dropped_and_counted(tmp_path: Path) -> None:

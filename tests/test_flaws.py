@@ -17,7 +17,7 @@ from cai_bootstrap.steps.flaws import FLAWS, dodge, flawed
 from cai_bootstrap.steps.misrevisions import negatives
 
 SEEDS = load_seeds("revision")
-SENTENCES: list[str] = SEEDS["sentences"]
+SENTENCES: list[str] = [*SEEDS["sentences"][:70], *SEEDS["sentences"][70::4]]
 FAMILIES = [(kind, family) for kind, families in FLAWS.items() for family in families]
 
 
@@ -52,7 +52,7 @@ def test_equal_chance_gives_equal_flaws(kind: str, family: str) -> None:
 
 
 def test_the_right_revision_of_a_fix_or_a_clearer_text_is_the_sound_sentence() -> None:
-    assert all(made.revised in SENTENCES for made in ALL if made.kind in ("fix", "clearer"))
+    assert all(made.revised in SENTENCES for made in ALL if made.kind in ("fix", "clearer") and made.family != "tense")
     assert all(made.draft in SENTENCES for made in ALL if made.kind == "feedback")
 
 
@@ -62,7 +62,7 @@ def test_only_one_thing_is_wrong() -> None:
         if made.kind == "fix":
             ours, theirs = made.draft.split(), made.revised.split()
             assert sum((Counter(ours) - Counter(theirs)).values()) <= 1, made
-            assert sum((Counter(theirs) - Counter(ours)).values()) <= 1, made
+            assert len([word for word in (Counter(theirs) - Counter(ours)).elements() if word != "will"]) <= 1, made
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,15 @@ def test_only_one_thing_is_wrong() -> None:
         ("fix", "agreement", "We have a red boat.", "We has a red boat.", None),
         ("fix", "missing_article", "Her son is a tall boy.", "Her son is tall boy.", None),
         ("fix", "capitals", "The bread is still warm.", "the bread is still warm.", None),
+        ("fix", "wrong_word", "He rode a black horse.", "He road a black horse.", None),
+        ("fix", "missing_word", "She wants to dance with him.", "She wants dance with him.", None),
+        ("fix", "missing_word", "The frog sat on the old stone.", "The frog sat the old stone.", None),
+        ("fix", "missing_word", "My sister is very tall.", "My sister very tall.", None),
+        ("fix", "plural", "Look at those three boats.", "Look at those three boat.", None),
+        ("fix", "plural", "The wolves ran into the forest.", "The wolfs ran into the forest.", None),
+        ("fix", "a_or_an", "Anna ate an egg with salt.", "Anna ate a egg with salt.", None),
+        ("fix", "end_mark", "Where do you live?", "Where do you live.", None),
+        ("clearer", "false_start", "We met at the station.", "We met at the market, no, I mean the station.", None),
         ("feedback", "please", "Open the window quickly.", None, "Please open the window quickly."),
         ("feedback", "question", "The old man is asleep.", None, "Is the old man asleep?"),
         ("feedback", "question", "They can see the sea.", None, "Can they see the sea?"),
@@ -82,6 +91,11 @@ def test_only_one_thing_is_wrong() -> None:
         ("feedback", "all_capitals", "The shop is open.", None, "THE SHOP IS OPEN."),
         ("feedback", "exclamation", "The train is here.", None, "The train is here!"),
         ("feedback", "swap", "On Monday we play chess.", None, "On Wednesday we play chess."),
+        ("feedback", "past", "She drives to the coast.", None, "She drove to the coast."),
+        ("feedback", "past", "My boots are full of water.", None, "My boots were full of water."),
+        ("feedback", "future", "The boats were late.", None, "The boats will be late."),
+        ("feedback", "future", "He sold his house.", None, "He will sell his house."),
+        ("feedback", "other_word", "A small bird sat there.", None, "A little bird sat there."),
     ],
 )
 def test_rules_by_example(kind: str, family: str, sentence: str, draft: str | None, revised: str | None) -> None:
@@ -97,6 +111,12 @@ def test_rules_by_example(kind: str, family: str, sentence: str, draft: str | No
         ("fix", "agreement", "If he were here, we would sing."),
         ("fix", "missing_article", "They like warm soup."),
         ("fix", "swapped_letters", "The cat is fat."),
+        ("fix", "tense", "The baker opens his shop every morning."),  # says when already
+        ("fix", "tense", "The man who sings knows me."),
+        ("fix", "a_or_an", "She waited for an hour."),  # a letter does not tell
+        ("fix", "a_or_an", "He wears a uniform at work."),
+        ("fix", "missing_word", "They want the red one."),
+        ("fix", "plural", "Both her sons speak French."),
         ("clearer", "scrambled", "When it rains in the night, the river behind our house rises."),
         ("feedback", "please", "The window is open."),
         ("feedback", "question", "The man who sings is here."),  # the subject is longer than the rule knows
@@ -106,6 +126,12 @@ def test_rules_by_example(kind: str, family: str, sentence: str, draft: str | No
         ("feedback", "leave_out", "She has an orange bag."),
         ("feedback", "leave_out", "A flower is a beautiful, green plant."),
         ("feedback", "swap", "The violin is old."),
+        ("feedback", "past", "He says that she knows him."),  # a second verb that would have to follow
+        ("feedback", "past", "I walked home alone."),
+        ("feedback", "past", "They walk and talk in the park."),
+        ("feedback", "future", "Tomorrow the shop is closed."),
+        ("feedback", "other_word", "She has an ill cat."),  # it would have to be «a»
+        ("feedback", "add", "We often eat here."),
     ],
 )
 def test_what_is_not_sure_is_left_alone(kind: str, family: str, sentence: str) -> None:

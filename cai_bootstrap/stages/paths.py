@@ -315,6 +315,7 @@ _CONSTRUCTED_FROM: dict[str, Callable[[Making], Any]] = {
     "refusals": lambda making: making.seeds["refusals"],
     "evasions": lambda _: load_seeds("evaluation")["evasions"],
     "conduct": lambda _: load_seeds("evaluation")["conduct"],
+    "sentences": lambda _: load_seeds("revision")["sentences"],
     "worked": lambda _: load_seeds("evaluation")["worked"],
     "lexicon": lambda _: _lexicon(),
     "principles": lambda _: {principle.id: principle.text for principle in constitution.load().principles},

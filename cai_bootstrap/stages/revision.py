@@ -15,5 +15,5 @@ STAGE = replace(
     name="revision",
     suite="revision",
     construct=construct_revisions,
-    constructed_from=("refusals", "lexicon", "worked"),
+    constructed_from=("refusals", "lexicon", "sentences", "worked"),
 )

@@ -94,6 +94,14 @@ def as_answers(worked: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     ]
 
 
+def as_texts(sentences: Sequence[str]) -> list[dict[str, Any]]:
+    """Committed sentences as rows of kept answers that nobody asked for."""
+    return [
+        {**_committed(f"sentence-{number}", None), "kind": "generate", "instruction": "", "text": sentence}
+        for number, sentence in enumerate(sentences)
+    ]
+
+
 def _other_answer(case: WorkedCase, sources: Sources, rng: random.Random) -> str:
     other = rng.choice(sources.rows)
     return other.text if other.instruction != case.question else ""

@@ -21,8 +21,9 @@ from cai_bootstrap.steps.negatives import Answer, Sources
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 
-_REVISION_KINDS = (*flaws.FLAWS, "helpful")
-_NUM_FAMILIES_TRIED = 6
+_DODGE = ("helpful", "dodge")
+_FAMILIES: dict[str, tuple[str, ...]] = {**{kind: tuple(of) for kind, of in flaws.FLAWS.items()}, _DODGE[0]: _DODGE[1:]}
+"""By kind of revision the families of its flaws."""
 _GROUPS_PER_ENDING = 7
 """Of so many groups of judgements one shows how a judgement ends; of the others the label alone is trained."""
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
@@ -77,26 +78,34 @@ def construct_judgements(
     work.write_rows("records.jsonl", _judgements(left, shares, principles, rng))
 
 
-@step(version=6)
+@step(version=7)
 def construct_revisions(
-    work: Work, *, kept: Artifact, refusals: list[str], lexicon: list[str], worked: list[list[str]], **earlier: Artifact
+    work: Work,
+    *,
+    kept: Artifact,
+    refusals: list[str],
+    lexicon: list[str],
+    sentences: list[str],
+    worked: list[list[str]],
+    **earlier: Artifact,
 ) -> None:
     """`records.jsonl`: drafts with a known flaw to revise; the kept answer is the right revision.
 
     Sentences get a flaw or a piece of feedback, `num_per_answer` of different kinds each; a question's answer gives a draft
     that dodges it, to be rejected by a refusal among others. Only sentences that rules find sound are used, of words that
     stand in `lexicon` or come twice at least among the kept answers; of other answers to questions only such drafts are made.
-    `earlier` are kept answers of other stages. The right sentence of a `worked` case gives `num_per_case` tasks. Raises
-    StepFailed for an unknown kind of revision.
+    `earlier` are kept answers of other stages. The right sentence of a `worked` case and each of `sentences` give
+    `num_per_case` tasks. Raises StepFailed for an unknown kind of revision.
     """
-    _refuse_unknown("stage.construction.kind_shares", work.settings["kind_shares"], _REVISION_KINDS)
+    _refuse_unknown("stage.construction.kind_shares", work.settings["kind_shares"], _FAMILIES)
     rng = random.Random(work.seed)
     settings = work.settings
     drafted = [(row, int(settings["num_per_answer"])) for row in _answered(kept, *earlier.values())]
     if settings["num_per_case"]:
-        drafted += [(row, int(settings["num_per_case"])) for row in cases.as_answers(worked)]
-        rng.shuffle(drafted)  # both give all kinds
-    lexicon = [*lexicon, *(word for case in worked for word in spelt(case[2]))]
+        committed = [*cases.as_answers(worked), *cases.as_texts(sentences)]
+        drafted += [(row, int(settings["num_per_case"])) for row in committed]
+        rng.shuffle(drafted)  # all give all kinds
+    lexicon = [*lexicon, *(word for text in (*sentences, *(case[2] for case in worked)) for word in spelt(text))]
     used = Counter(word for row, _ in drafted for word in set(spelt(row["text"])) | set(spelt(row["instruction"])))
     known = {word for word, count in used.items() if count > 1}.union(lexicon)
     work.drop([])
@@ -120,30 +129,35 @@ def _revisions(
     refusals: Sequence[str],
     rng: random.Random,
 ) -> Iterator[dict[str, Any]]:
-    """Tasks on each of `drafted`, (a kept answer, how many tasks it may give)."""
+    """Tasks on each of `drafted`, (a kept answer, how many tasks of different kinds it may give).
+
+    A kind's share is divided among its families, and what is furthest behind its part is tried first: what few sentences lend
+    themselves to is made of all that do.
+    """
     shares: dict[str, float] = work.settings["kind_shares"]
-    given = dict.fromkeys(shares, 0)
+    parts = {(kind, name): share / len(of) for kind, share in shares.items() for of in [_FAMILIES[kind]] for name in of}
+    given: Counter[tuple[str, str]] = Counter()
     for row, num_tasks in drafted:
+        behind = sorted(parts, key=lambda which: (given[which] / parts[which], rng.random()))
         sound = is_sound(row["text"], known)
-        behind = sorted(shares, key=lambda kind: given[kind] / shares[kind])  # what is furthest behind its share first
         if not sound:
             # A draft that dodges needs no sound sentence, and few short answers are one: but not more of them than their share.
-            behind = [kind for kind in behind[:-1] or behind if kind == "helpful"]
-        made: list[Flawed] = []
-        for kind in behind:
-            found = _flaw(kind, row, rng)
-            if found is not None and len(made) < num_tasks:
-                made.append(found)
+            behind = [which for which in behind if which == _DODGE and given[which] <= parts[which] * given.total()]
+        made: dict[str, Flawed] = {}
+        for kind, family in behind:
+            found = None if kind in made or len(made) == num_tasks else _flaw(kind, family, row, rng)
+            if found is not None:
+                made[kind] = found
+                given[kind, family] += 1
         if not made:
             reason = "no flaw fits" if sound else "not surely a sound sentence"
             work.drop([{**row, "step": "constructed", "reason": reason}])
-        for task in made:
+        for task in made.values():
             wrong = negatives(task, rng)
             if task.kind == "helpful":
                 wrong.append((rng.choice(refusals), "refusal"))
             if not wrong:
                 continue
-            given[task.kind] += 1
             yield {
                 **row,
                 "prompt_id": f"{row['prompt_id']}-{task.kind}",
@@ -154,17 +168,12 @@ def _revisions(
             }
 
 
-def _flaw(kind: str, row: dict[str, Any], rng: random.Random) -> Flawed | None:
-    """A task of that kind on a kept answer, None where it lends itself to none."""
-    if kind == "helpful":
-        question = body(row["kind"], row["instruction"])
-        return flaws.dodge(question, row["text"], rng) if question.endswith("?") else None
-    families = sorted(flaws.FLAWS[kind])
-    for family in rng.sample(families, min(len(families), _NUM_FAMILIES_TRIED)):
-        made = flaws.flawed(kind, family, row["text"], rng)
-        if made is not None:
-            return made
-    return None
+def _flaw(kind: str, family: str, row: dict[str, Any], rng: random.Random) -> Flawed | None:
+    """A task of that kind and family on a kept answer; None where it does not lend itself."""
+    if (kind, family) != _DODGE:
+        return flaws.flawed(kind, family, row["text"], rng)
+    question = body(row["kind"], row["instruction"])
+    return flaws.dodge(question, row["text"], rng) if question.endswith("?") else None
 
 
 def _refuse_unknown(key: str, kinds: Collection[str], known: Collection[str]) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
 
 from cai_bootstrap.evals import english
-from cai_bootstrap.steps.flawed import STARTS, Flawed, capitalised, decapitalised
+from cai_bootstrap.steps.flawed import STARTS, Flaw, Flawed, capitalised, decapitalised
+from cai_bootstrap.steps.inflections import BASE, PAST, Clause, clause
 
 _ORDERS = frozenset(
     "bring call carry clean close come cook cut draw feed fetch fill find give go help hold hurry keep leave let listen "
     "look make move open pass pick play pour pull push put read ring say send shut sing sit speak stand start stay stop "
     "take tell throw turn wait wake walk wash watch wear wipe write".split()
 )
-_PAIRS = (
+PAIRS = (
     ("dog", "horse"), ("horse", "donkey"), ("bird", "bee"), ("mouse", "rabbit"), ("car", "van"), ("boat", "ship"),
     ("coffee", "milk"), ("bread", "cheese"), ("morning", "night"), ("spring", "winter"), ("red", "black"),
     ("kitchen", "cellar"), ("garden", "yard"), ("mountain", "hill"), ("doctor", "nurse"), ("teacher", "farmer"),
@@ -39,9 +39,26 @@ _AUXILIARY = re.compile(r"\b(?:is|are|was|were|can|will)\b")
 _SUBJECT = re.compile(
     r"(?:(?:The|My|Your|Our|His|Her|Their|This|That|These|Those|Some) (?:[a-z]+ ){1,2}|(?:It|He|She|We|They|You|There) )"
 )
+SYNONYMS = {
+    "small": ("little", "tiny"), "large": ("big", "huge"), "huge": ("big", "very big"),
+    "quick": ("fast", "swift"), "quickly": ("fast", "swiftly"), "ill": ("sick", "unwell"), "clever": ("smart", "bright"),
+    "smart": ("clever", "bright"), "silent": ("quiet", "still"), "rich": ("wealthy", "well off"), "glad": ("happy", "pleased"),
+    "speak": ("talk", "converse"), "talk": ("speak", "chat"), "talks": ("speaks", "chats"), "shop": ("store", "market"),
+    "woods": ("forest", "trees"), "forest": ("wood", "woods"), "mum": ("mother", "mom"), "father": ("dad", "daddy"),
+    "mother": ("mum", "mom"), "road": ("street", "way"), "street": ("road", "lane"), "rock": ("stone", "boulder"),
+    "stone": ("rock", "pebble"), "difficult": ("hard", "tricky"), "pretty": ("lovely", "beautiful"),
+    "beautiful": ("pretty", "lovely"), "brave": ("bold", "fearless"), "famous": ("well known", "noted"),
+    "strange": ("weird", "curious"), "often": ("frequently", "many times"), "maybe": ("perhaps", "possibly"),
+    "middle": ("centre", "center"), "tale": ("story", "fable"), "boss": ("chief", "manager"), "trip": ("journey", "tour"),
+    "journey": ("trip", "voyage"), "bike": ("bicycle", "cycle"), "tasty": ("delicious", "yummy"), "hat": ("cap", "bonnet"),
+    "couch": ("sofa", "settee"), "sofa": ("couch", "settee"), "film": ("movie", "picture"), "nearly": ("almost", "practically"),
+    "dirty": ("filthy", "grubby"), "shouted": ("yelled", "cried"), "scared": ("frightened", "afraid"), "rug": ("carpet", "mat"),
+    "silly": ("foolish", "daft"), "dad": ("father", "daddy"),
+}  # fmt: skip
+"""A word and two that may stand for it: the first always, the second mostly. Both go with «a», as the word does."""
+_BE_FORMS = ("is", "are", "was", "were")
+_ADVERBS = ("often", "usually", "sometimes", "also", "still", "really")
 _FRAMES = ('{0}: "{1}"', 'Revise this and {2}: "{1}"', 'Apply the feedback and {2}: "{1}"', 'Change this and {2}: "{1}"')
-
-Edit = Callable[[str, random.Random], Flawed | None]
 
 
 def _ask(rng: random.Random, family: str, request: str, draft: str, **what: object) -> Flawed:
@@ -49,8 +66,8 @@ def _ask(rng: random.Random, family: str, request: str, draft: str, **what: obje
     return Flawed(kind="feedback", family=family, instruction=instruction, draft=draft, request=request, **what)  # type: ignore[arg-type]
 
 
-def _is_statement(sentence: str) -> bool:
-    """Whether it ends in a full stop and is no order."""
+def is_statement(sentence: str) -> bool:
+    """Whether a sentence ends in a full stop and is no order."""
     return sentence.endswith(".") and sentence.split()[0].lower() not in _ORDERS | {"please", "let"}
 
 
@@ -64,7 +81,7 @@ def _please(sentence: str, rng: random.Random) -> Flawed | None:
 
 def _swap(sentence: str, rng: random.Random) -> Flawed | None:
     said = english.plain(sentence).split()
-    found = [pair for pair in _PAIRS if said.count(pair[0]) == 1 and pair[1] not in said]
+    found = [pair for pair in PAIRS if said.count(pair[0]) == 1 and pair[1] not in said]
     if not found:
         return None
     old, new = rng.choice(found)
@@ -90,7 +107,7 @@ def _capitals(sentence: str, rng: random.Random) -> Flawed | None:
 def _begin(sentence: str, rng: random.Random) -> Flawed | None:
     first = sentence.split()[0]
     # Of another first word nobody knows whether it is a name, which keeps its capital («Rose», «Snow»).
-    if not _is_statement(sentence) or "," in sentence or not (first.lower() in STARTS or first == "I"):
+    if not is_statement(sentence) or "," in sentence or not (first.lower() in STARTS or first == "I"):
         return None
     words = rng.choice(_BEGINNINGS)
     if words.split()[0].lower() in english.plain(sentence).split():
@@ -103,7 +120,7 @@ def _begin(sentence: str, rng: random.Random) -> Flawed | None:
 def _auxiliary(sentence: str) -> tuple[str, str, str] | None:
     """Subject, auxiliary and rest of a statement that surely has this order."""
     subject, hits = _SUBJECT.match(sentence), list(_AUXILIARY.finditer(sentence))
-    if not _is_statement(sentence) or not subject or len(hits) != 1 or hits[0].start() != subject.end():
+    if not is_statement(sentence) or not subject or len(hits) != 1 or hits[0].start() != subject.end():
         return None
     rest = sentence[hits[0].end() + 1 :]
     said = set(english.plain(rest).split())
@@ -163,7 +180,54 @@ def _person(sentence: str, rng: random.Random) -> Flawed | None:
     return _ask(rng, "person", request, sentence, revised=new + sentence[len(first) :], gone=(first.lower(),))
 
 
-EDITS: dict[str, Edit] = {
+def _past(sentence: str, rng: random.Random) -> Flawed | None:
+    parts = clause(sentence)
+    if parts is None or parts.is_past or parts.has_time:
+        return None
+    request = rng.choice(
+        ("put it into the past tense", "say that it was so before", "make it past", "tell it as something past")
+    )
+    return _ask(rng, "past", request, sentence, revised=parts.with_verb(parts.forms[PAST]), gone=_form(parts))
+
+
+def _future(sentence: str, rng: random.Random) -> Flawed | None:
+    parts = clause(sentence)
+    if parts is None or parts.has_time:
+        return None
+    request = rng.choice(("put it into the future tense", "say that it will be so", "make it future", "tell it with will"))
+    revised = parts.with_verb(f"will {parts.forms[BASE]}")
+    return _ask(rng, "future", request, sentence, revised=revised, gone=_form(parts))
+
+
+def _form(parts: Clause) -> tuple[str, ...]:
+    """What of a clause is no longer said in another tense: its verb, with its subject where the verb alone may come again."""
+    return (f"{parts.subject} {parts.verb}",) if parts.verb in (parts.forms[BASE], *_BE_FORMS) else (parts.verb,)
+
+
+def _other_word(sentence: str, rng: random.Random) -> Flawed | None:
+    words = re.findall(r"[a-z]+", sentence)
+    found = [word for word in words if words.count(word) == 1 and word in SYNONYMS and words[words.index(word) - 1] != "an"]
+    if not found:
+        return None
+    word = rng.choice(found)
+    revised, other = (re.sub(rf"\b{word}\b", new, sentence) for new in SYNONYMS[word])
+    frames = ("use another word for {}", "say it with a word that means the same as {}", "put another word in place of {}")
+    request = rng.choice(frames).format(word)
+    return _ask(rng, "other_word", request, sentence, revised=revised, others=(other,), gone=(word,))
+
+
+def _add(sentence: str, rng: random.Random) -> Flawed | None:
+    parts = clause(sentence)
+    if parts is None or parts.has_time:
+        return None
+    adverb = rng.choice(_ADVERBS)
+    is_be = parts.forms[BASE] == "be"
+    revised = parts.with_verb(f"{parts.verb} {adverb}" if is_be else f"{adverb} {parts.verb}")
+    request = rng.choice(("add the word {}", "put the word {} into it", "add {} to it")).format(adverb)
+    return _ask(rng, "add", request, sentence, revised=revised)
+
+
+EDITS: dict[str, Flaw] = {
     "please": _please,
     "swap": _swap,
     "exclamation": _exclamation,
@@ -173,5 +237,9 @@ EDITS: dict[str, Edit] = {
     "negate": _negate,
     "leave_out": _leave_out,
     "person": _person,
+    "past": _past,
+    "future": _future,
+    "other_word": _other_word,
+    "add": _add,
 }
 """For each family an edit that returns None where the sentence does not surely take it."""

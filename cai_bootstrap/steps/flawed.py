@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import random
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 from cai_bootstrap.evals import english
 from cai_bootstrap.evals.improvements import FILLERS, SMALL_WORDS, applied
@@ -33,7 +35,8 @@ OTHER_NUMBER = {
 """Forms of verbs with the other number."""
 
 _NO_MARKS = str.maketrans("", "", '.,!?;:"')
-_MIN_WORDS, _MAX_WORDS = 4, 16
+_MIN_WORDS, _MAX_WORDS = 4, 10
+"""In longer sentences rules are less sure, and what a small model is to find is lost among the rest."""
 _SHAPE = re.compile(r"[A-Z][A-Za-z'’]*(?:,? [A-Za-z][A-Za-z'’]*)+[.!?]")
 _WRONG_PAIRS = re.compile(
     r"\b(?:(?:he|she|it) (?:are|were|have|do|don't|am|go|like|live|want|need|make)|(?:we|they|you) (?:is|was|has|does|am|goes)"
@@ -89,6 +92,16 @@ class Flawed:
         )
 
 
+Flaw = Callable[[str, random.Random], Flawed | None]
+"""Makes a task of a sound sentence; None where it does not lend itself."""
+
+
+def asked(kind: str, family: str, request: str, draft: str, **what: Any) -> Flawed:
+    """A task that says the request and then the draft; `what` are further fields of `Flawed`."""
+    instruction = f'{capitalised(request)}: "{draft}"'
+    return Flawed(kind=kind, family=family, instruction=instruction, draft=draft, request=request, **what)
+
+
 def spelt(text: str) -> list[str]:
     """The words of a text as they are spelt, in lower case and without marks: what `known` of `is_sound` holds."""
     return text.lower().replace("’", "'").translate(_NO_MARKS).split()
@@ -97,7 +110,7 @@ def spelt(text: str) -> list[str]:
 def is_sound(sentence: str, known: Collection[str] | None = None) -> bool:
     """Whether a sentence that a model wrote may stand as the right one. Strict: what is in doubt is not sound.
 
-    One sentence of 4 to 16 plain words with a capital at its start, the right mark at its end and something like a verb; no
+    One sentence of 4 to 10 plain words with a capital at its start, the right mark at its end and something like a verb; no
     word twice in a row, no content word twice, no filler, refusal or common mistake. Rules cannot tell a rare word from one
     spelt wrongly: where `known` is given, every word but names must be in it, in lower case. Words that come in two or more of
     many sentences will do.

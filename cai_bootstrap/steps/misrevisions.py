@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from cai_bootstrap.steps.flawed import Flawed, capitalised
-from cai_bootstrap.steps.flaws import FLAWS, flawed, other_dodge, padded
+from cai_bootstrap.steps.flaws import FLAWS, flawed, other_dodge
+from cai_bootstrap.steps.unclear import padded
 
 _NUM_TRIES = 12
 _KEPT = ("unchanged", "other_flaw")
