@@ -115,7 +115,10 @@ def jobs(request: Request) -> Iterator[tuple[list[str], str]]:
     if not request.multirun:
         for text, override in zip(request.overrides, parsed, strict=True):
             if override.is_sweep_override():
-                raise UserError(f"{text} has several values: add -m to run each, or write key=[a,b] for a list")
+                raise UserError(
+                    f"{text} has several values: add -m to run each, write key=[a,b] for a list, or for a text with a comma "
+                    "put quotes in it too: key=\"'a, b'\""
+                )
         yield request.overrides, ""
         return
     choices = [

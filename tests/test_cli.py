@@ -52,6 +52,7 @@ MISTAKES = [
     (["stage=1", "safety=sequence_classifier", "safety.path=."], "safety.path=. holds no model"),
     (["stage=1", "safety.path=/x"], "has no effect with safety=none: write safety=llama_guard or"),
     (["stage=1", "seed=1,2"], "seed=1,2 has several values: add -m"),
+    (["stage=1", "gate.override=short of data, and known"], "put quotes in it too: key=\"'a, b'\""),
     (["-m", "stage=1", "seed=1,x"], "seed='x' is not valid: write a whole number"),
     (["-m", "stage=1", "seed=interval(0,1)"], "names no finite list of values"),
     (["stage=1", "model.path=~/x"], "put the value in quotes"),
