@@ -56,7 +56,7 @@ def _with_another_flaw(made: Flawed, rng: random.Random) -> str:
     for _ in range(_NUM_TRIES):
         family = rng.choice([family for family in FLAWS["fix"] if family != made.family])
         other = flawed("fix", family, made.revised, rng)
-        if other is not None:
+        if other is not None and other.revised == made.revised:  # one in the wrong tense says when, too
             return other.draft
     return ""
 
