@@ -25,6 +25,8 @@ from cai_bootstrap import stages
 from cai_bootstrap.config import SelectionMethod, to_dict
 from cai_bootstrap.errors import JudgeError, StepFailed
 from cai_bootstrap.records import Completion, Prompt, Verdict
+from cai_bootstrap.stages.paths import _more_planted
+from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.filter import keep_best, unfit
 from cai_bootstrap.steps.judge import agreement, answer_key, calibrate, critic_margins, relevance
 from cai_bootstrap.store.artifacts import Artifact
@@ -112,6 +114,14 @@ def test_calibration_measures_the_methods_in_use(tmp_path: Path) -> None:
         assert found["auc"] > 0.95
         assert found["useful"]
     assert {row["kind"] for row in made.rows()} == set(KINDS)
+
+
+def test_stages_with_committed_cases_are_calibrated_on_some_of_them() -> None:
+    questions = {question for question, *_ in load_seeds("evaluation")["worked"]}
+    planted = {name: _more_planted(stages.load(name)).get("planted", []) for name in stages.CURRICULUM[1:]}
+    cases = {name: sum(question in questions for question, _ in of) for name, of in planted.items()}
+    assert {name for name, num in cases.items() if num} == {"evaluation", "revision"}
+    assert all(60 <= num <= 70 for num in (cases["evaluation"], cases["revision"]))
 
 
 def test_more_planted_answers_make_the_interval_narrower(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from cai_bootstrap.store.runner import bind
 Step = Callable[..., Artifact]
 _MIN_TIMES_PILOT = 4
 _NUM_PLANTED_A_FORM = 3
+_NUM_PLANTED_CASES = 60
 _SOUND_SEEDS = ("explicit", "implicit", "generation", "constitutional")
 _QUOTED = re.compile(r'"([^"]* [^"]* [^"]*)"')
 """A draft, an answer or a question inside an instruction; single words and pairs of them stand everywhere."""
@@ -117,13 +118,16 @@ def few_shot_pairs(making: Making) -> Artifact:
 
 
 def _more_planted(stage: Stage) -> dict[str, Any]:
-    """The worked examples of a stage's other pools, and some of each form: sixteen of its own kinds a set are too few to tell a
-    method by."""
+    """The worked examples of a stage's other pools, some of each form, and some committed cases where the stage has them:
+    sixteen of its own kinds a set are too few to tell a method by."""
     pools = [load_seeds(name) for name in stage.seeds]
     found = [shot for pool in pools[1:] for name in sorted(pool["shots"]) for shot in pool["shots"][name]]
     for pool in pools:
         of_forms = {name: given for name, given in pool.get("examples", {}).items() if " " in name}
         found += [shot for name in sorted(of_forms) for shot in of_forms[name][:_NUM_PLANTED_A_FORM]]
+    if "worked" in stage.constructed_from:
+        worked = load_seeds("evaluation")["worked"]
+        found += [[question, short] for question, short, *_ in worked[:: max(1, len(worked) // _NUM_PLANTED_CASES)]]
     return {"planted": found} if found else {}
 
 
