@@ -17,6 +17,7 @@ from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.stages.stage import Stage, load_seeds, texts_in
 from cai_bootstrap.steps.critique import texts_of, write_critiques, write_originals, write_revisions
+from cai_bootstrap.steps.duplicates import content_words
 from cai_bootstrap.steps.flawed import spelt
 from cai_bootstrap.steps.gather import gather_prompts
 from cai_bootstrap.steps.generate import draft_candidates, write_rejected
@@ -126,8 +127,9 @@ def _more_planted(stage: Stage) -> dict[str, Any]:
         of_forms = {name: given for name, given in pool.get("examples", {}).items() if " " in name}
         found += [shot for name in sorted(of_forms) for shot in of_forms[name][:_NUM_PLANTED_A_FORM]]
     if "worked" in stage.constructed_from:
-        worked = load_seeds("evaluation")["worked"]
-        found += [[question, short] for question, short, *_ in worked[:: max(1, len(worked) // _NUM_PLANTED_CASES)]]
+        # Of one word, since two answers of several words seldom say the same, right as both may be.
+        cases = [[case[0], case[1]] for case in load_seeds("evaluation")["worked"] if len(content_words(case[1])) == 1]
+        found += cases[:: max(1, len(cases) // _NUM_PLANTED_CASES)]
     return {"planted": found} if found else {}
 
 
