@@ -300,10 +300,7 @@ def eval_settings(config: Config) -> dict[str, Any]:
 
 def warnings_of(run: Runner, stage: str) -> list[str]:
     """Warnings about validity that belong to the baseline and this stage so far."""
-    if not isinstance(run, Run):
-        return []
-    found = [text for name in ("baseline", stage) for text in (run.stage(name) or {}).get("warnings", [])]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(text for name in ("baseline", stage) for text in run.warnings(name)))
 
 
 def suites_of(stage: str) -> list[str]:

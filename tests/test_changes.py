@@ -12,6 +12,7 @@ from cai_bootstrap.report.changes import describe_changes
 from cai_bootstrap.report.plan import Planner
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run, Work, step
+from cai_bootstrap.store.runner import Runner
 
 BEFORE: dict[str, Any] = {"train": {"learning_rate": 5e-5, "num_epochs": 2}, "paths": {"root": "a"}, "run": "mine"}
 
@@ -19,6 +20,12 @@ BEFORE: dict[str, Any] = {"train": {"learning_rate": 5e-5, "num_epochs": 2}, "pa
 @step(version=1)
 def leave(work: Work, data: Any = None, **inputs: Artifact) -> None:
     work.write_json("content.json", data)
+
+
+@step(version=1)
+def complain(work: Work) -> None:
+    work.warn("too few")
+    work.write_json("content.json", None)
 
 
 def anew(work: Work, data: Any = None, **inputs: Artifact) -> None: ...
@@ -56,6 +63,19 @@ def test_the_same_call_says_nothing(root: Path) -> None:
     assert said(root, BEFORE) == ""
     assert said(root, {**BEFORE, "paths": {"root": "b"}}) == ""
     assert said(root, changed(num_epochs=3)) == ""  # no step depends on it here
+
+
+def test_what_a_step_warned_of_is_known_without_running_it(tmp_path: Path) -> None:
+    def gate(run: Runner) -> None:
+        run.step("explicit", "calibration", complain, settings={}, seed=1)
+        run.step("explicit", "gate", leave, settings={}, values={"data": run.warnings("explicit")}, seed=1)
+
+    with Run(tmp_path, "mine") as run:
+        gate(run)
+        assert run.warnings("explicit") == ["too few"]
+    planner = Planner(tmp_path, configured())
+    gate(planner)
+    assert [planned.cached for planned in planner.steps] == [True, True]
 
 
 def test_a_changed_key_is_named_with_what_it_costs(root: Path) -> None:

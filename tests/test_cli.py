@@ -302,6 +302,8 @@ def test_export_needs_a_trained_model(tmp_path: Path, capsys: pytest.CaptureFixt
 @step(1)
 def note_gate(work: Work, result: dict[str, object]) -> None:
     work.write_json("gate.json", result)
+    if work.stage == "explicit":
+        work.warn("looks instruction-tuned")
 
 
 def make_run(root: Path, name: str, *, passed: bool, override: str | None = None) -> Path:
@@ -322,7 +324,6 @@ def make_run(root: Path, name: str, *, passed: bool, override: str | None = None
         run.record_stage("baseline", baseline, passed=True)
         gate = run.step("explicit", "gate", note_gate, settings={}, values={"result": row}, seed=1)
         run.record_stage("explicit", gate, passed=passed, override=override)
-        run.warn("explicit", "looks instruction-tuned")
     return gate.path
 
 

@@ -37,6 +37,7 @@ class Planner:
         self.steps: list[PlannedStep] = []
         self.artifacts: dict[str, Artifact] = {}
         """By the name of their step: what is there, or stands for what will be."""
+        self._warned: dict[str, list[str]] = {}
 
     def step(
         self,
@@ -63,7 +64,12 @@ class Planner:
             )
         )
         self.artifacts[name] = found or Artifact(stage, name, address, folder, {})
+        self._warned.setdefault(stage, []).extend([] if found is None else found.manifest["warnings"])
         return self.artifacts[name]
+
+    def warnings(self, stage: str) -> list[str]:
+        """What the steps of a stage that are there warn of. Of the others nobody knows: what takes warnings is to do then."""
+        return list(dict.fromkeys(self._warned.get(stage, [])))
 
 
 def render_plan(planners: Sequence[Planner], labels: Mapping[str, str]) -> str:

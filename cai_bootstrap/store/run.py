@@ -174,13 +174,10 @@ class Run:
         address = None if entry is None else entry["steps"].get(name)
         return None if address is None else self.store.find(stage, name, address)
 
-    def warn(self, stage: str, text: str) -> None:
-        """Add a warning about validity to a stage; it stays with the run and shows in its tables."""
-        entry = self._entry(stage)
-        self._warned.setdefault(stage, []).append(text)
-        if text not in entry["warnings"]:
-            entry["warnings"].append(text)
-            self._save(self._state)
+    def warnings(self, stage: str) -> list[str]:
+        """The warnings about validity that a stage's steps have left so far."""
+        self._require_held()
+        return list(self._state["stages"].get(stage, {}).get("warnings", []))
 
     def save_config(self, stage: str, config: Mapping[str, Any]) -> None:
         """Write a stage's resolved config beside its pointers. Raises UserError when JSON cannot hold it."""

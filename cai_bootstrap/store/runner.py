@@ -26,6 +26,10 @@ class Runner(Protocol):
         """The artifact of a step."""
         ...
 
+    def warnings(self, stage: str) -> list[str]:
+        """What the steps of a stage warn of, as far as they were walked."""
+        ...
+
 
 def bind(function: Callable[..., None], **resources: Any) -> Callable[..., None]:
     """A step with what it works with (a session); resources are no part of its digest."""
