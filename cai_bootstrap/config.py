@@ -227,12 +227,15 @@ class ConstructionConfig:
     """Kinds of tasks that kept answers may give, where not all: some ask for more than to be better than a corruption."""
     num_per_case: int = 0
     """Tasks that each committed case gives."""
+    num_cases: int = 0
+    """Of the committed cases, of those of conduct and of the sentences so many each, spread over them; 0 takes all."""
 
     def __post_init__(self) -> None:
         shares = self.kind_shares
         fits = bool(shares) and min(shares.values()) > 0 and abs(sum(shares.values()) - 1) < 1e-6
         _require(fits, "construction.kind_shares", shares, "positive shares that add up to 1")
         _require(self.num_per_answer >= 1, "construction.num_per_answer", self.num_per_answer, "1 or more")
+        _require(self.num_cases >= 0, "construction.num_cases", self.num_cases, "a positive number, or 0 for all")
 
 
 @dataclass(kw_only=True)
@@ -280,6 +283,8 @@ class StagePreset:
     min_pairs: int
     min_strict: float
     retention_items: int
+    num_cases: int = 0
+    """Only of stages whose tasks are constructed: `construction.num_cases`."""
 
 
 @dataclass(kw_only=True)

@@ -11,7 +11,7 @@ import yaml
 
 from cai_bootstrap.constitution import Constitution, load
 from cai_bootstrap.errors import UserError
-from cai_bootstrap.resources import resource
+from cai_bootstrap.resources import read_yaml, resource
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def load_critiques(constitution: Constitution | None = None, given: str | None =
     constitution = load() if constitution is None else constitution
     path = resource("data/seeds/constitutional.yaml") if given is None else Path(given)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} cannot be read ({reason}): give a YAML file with critiques by principle") from error

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
 
 from cai_bootstrap.errors import MissingArtifact, UserError
 
@@ -27,3 +30,12 @@ def resource(name: str) -> Path:
             return path
     searched = " and ".join(str(place) for place in places)
     raise MissingArtifact(f"{name} is missing (looked in {searched}): install or check out again")
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds; no tag in it makes anything but plain values. Raises OSError, UnicodeDecodeError, YAMLError.
+
+    By libyaml where PyYAML was built with it: twelve times as fast, and the seed pools hold 0.8 MB.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 (a SafeLoader)

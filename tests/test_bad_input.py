@@ -69,6 +69,7 @@ def test_a_parent_that_did_not_run_is_told(tmp_path: Path, run_cli: RunCli) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_corrupt_gguf_is_told(tmp_path: Path, run_cli: RunCli) -> None:
     (tmp_path / "x.gguf").write_bytes(bytes(range(1, 256)) * 20)
     code, _, err = run_cli("stage=1", "model=path", "model.path=x.gguf", root=tmp_path, timeout_s=20)

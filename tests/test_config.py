@@ -53,6 +53,7 @@ def test_the_surface_is_the_one_on_record() -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_combination_of_options_composes() -> None:
     assert {group: len(options) for group, options in GROUPS.items()}.keys() == {"stage", "model", "engine", "train", "safety"}
     others = [

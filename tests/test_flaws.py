@@ -17,7 +17,7 @@ from cai_bootstrap.steps.flaws import FLAWS, dodge, flawed
 from cai_bootstrap.steps.misrevisions import negatives
 
 SEEDS = load_seeds("revision")
-SENTENCES: list[str] = [*SEEDS["sentences"][:70], *SEEDS["sentences"][70::4]]
+SENTENCES: list[str] = [*SEEDS["sentences"][:70], *SEEDS["sentences"][70::8]]
 FAMILIES = [(kind, family) for kind, families in FLAWS.items() for family in families]
 
 

@@ -103,6 +103,7 @@ def test_doctor_without_a_model_says_what_prepares_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_doctor_audits_the_prepared_model_and_no_half_written_one(tmp_path: Path, tiny_model: Path) -> None:
     base = tmp_path / "checkpoints" / "baseline"
     shutil.copytree(tiny_model, base / "base-0123456789abcdef" / "model")

@@ -148,6 +148,7 @@ def planned(root: Path, *words: str) -> set[tuple[str, str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_no_artifact_but_the_base_model_is_shared_with_a_real_engine_or_another_script(tmp_path: Path) -> None:
     common = ("model=tiny-random", "preset=small")
     real = planned(tmp_path, *common, "engine.dtype=float32")

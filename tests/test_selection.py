@@ -25,7 +25,7 @@ from cai_bootstrap import stages
 from cai_bootstrap.config import SelectionMethod, to_dict
 from cai_bootstrap.errors import JudgeError, StepFailed
 from cai_bootstrap.records import Completion, Prompt, Verdict
-from cai_bootstrap.stages.paths import _more_planted
+from cai_bootstrap.stages.paths import _conduct, _more_planted, _spread
 from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.filter import keep_best, unfit
 from cai_bootstrap.steps.judge import agreement, answer_key, calibrate, critic_margins, relevance
@@ -122,6 +122,15 @@ def test_stages_with_committed_cases_are_calibrated_on_some_of_them() -> None:
     cases = {name: sum(question in questions for question, _ in of) for name, of in planted.items()}
     assert {name for name, num in cases.items() if num} == {"evaluation", "revision"}
     assert all(60 <= num <= 70 for num in (cases["evaluation"], cases["revision"]))
+
+
+def test_fewer_committed_cases_are_spread_over_all() -> None:
+    assert _spread([*range(10)], 3) == [0, 3, 6]
+    assert _spread([*range(10)], 0) == _spread([*range(10)], 12) == [*range(10)]
+    conduct, few = load_seeds("evaluation")["conduct"], _conduct(90)
+    assert {rule: len(cases) for rule, cases in few.items()} == dict.fromkeys(conduct, 10)
+    assert all(case in conduct[rule] for rule, cases in few.items() for case in cases)
+    assert _conduct(0) == conduct
 
 
 def test_more_planted_answers_make_the_interval_narrower(tmp_path: Path) -> None:

@@ -7,12 +7,10 @@ import itertools
 import random
 import re
 
-import yaml
-
 from cai_bootstrap import templates
 from cai_bootstrap.critiques import load_critiques
 from cai_bootstrap.evals.messages import sort_of
-from cai_bootstrap.resources import resource
+from cai_bootstrap.resources import read_yaml, resource
 
 KIND_OF = {intro: kind for kind, intro in templates.LIST_INTROS.items()}
 """By the line above a list of instructions, their kind."""
@@ -112,10 +110,12 @@ def worked_examples() -> dict[str, frozenset[str]]:
     """By instruction the answers of the committed worked examples: what the scripted model knows by heart."""
     found: dict[str, set[str]] = {}
     for path in sorted(resource("data/seeds").glob("*.yaml")):
-        seeds = yaml.safe_load(path.read_text(encoding="utf-8"))
+        seeds = read_yaml(path)
         of_forms = {name: given for name, given in seeds.get("examples", {}).items() if " " in name}
         for question, answer in itertools.chain(*seeds["shots"].values(), *of_forms.values()):
             found.setdefault(question, set()).add(answer)
+        for question, short, *_ in seeds.get("worked", []):
+            found.setdefault(question, {short})
         for request in itertools.chain(*seeds["instructions"].get("harmful", {}).values()):  # prompts themselves in stage 6
             found.setdefault(request, {f"I won't help you with the {invented(request)}, because that is wrong."})
     for critique in itertools.chain.from_iterable(load_critiques().values()):

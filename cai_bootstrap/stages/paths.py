@@ -111,7 +111,7 @@ def few_shot_pairs(making: Making) -> Artifact:
             "constructed",
             making.stage.construct,
             heavy=False,
-            settings={key: value for key, value in c["construction"].items() if key != "answers_of"},
+            settings={key: value for key, value in c["construction"].items() if key not in ("answers_of", "num_cases")},
             inputs={"kept": kept, **{f"kept_{stage}": answers for stage, answers in making.answers.items()}},
             values={name: _CONSTRUCTED_FROM[name](making) for name in making.stage.constructed_from},
         )
@@ -129,7 +129,7 @@ def _more_planted(stage: Stage) -> dict[str, Any]:
     if "worked" in stage.constructed_from:
         # Of one word, since two answers of several words seldom say the same, right as both may be.
         cases = [[case[0], case[1]] for case in load_seeds("evaluation")["worked"] if len(content_words(case[1])) == 1]
-        found += cases[:: max(1, len(cases) // _NUM_PLANTED_CASES)]
+        found += _spread(cases, _NUM_PLANTED_CASES)
     return {"planted": found} if found else {}
 
 
@@ -317,12 +317,28 @@ def _lexicon() -> list[str]:
     return sorted({word for name in _SOUND_SEEDS for text in texts_in(load_seeds(name)) for word in spelt(text)})
 
 
+def _num_cases(making: Making) -> int:
+    construction = making.config.stage.construction
+    return 0 if construction is None else construction.num_cases
+
+
+def _conduct(num: int) -> dict[str, list[list[str]]]:
+    """The committed cases of conduct by rule, some `num` in all; every one for 0."""
+    by_rule = load_seeds("evaluation")["conduct"]
+    return {rule: _spread(cases, -(-num // len(by_rule))) for rule, cases in by_rule.items()}
+
+
+def _spread(items: list[Any], num: int) -> list[Any]:
+    """So many of them, at equal distances; all for 0, or where there are no more."""
+    return [items[i * len(items) // num] for i in range(num)] if 0 < num < len(items) else items
+
+
 _CONSTRUCTED_FROM: dict[str, Callable[[Making], Any]] = {
     "refusals": lambda making: making.seeds["refusals"],
     "evasions": lambda _: load_seeds("evaluation")["evasions"],
-    "conduct": lambda _: load_seeds("evaluation")["conduct"],
-    "sentences": lambda _: load_seeds("revision")["sentences"],
-    "worked": lambda _: load_seeds("evaluation")["worked"],
+    "conduct": lambda making: _conduct(_num_cases(making)),
+    "sentences": lambda making: _spread(load_seeds("revision")["sentences"], _num_cases(making)),
+    "worked": lambda making: _spread(load_seeds("evaluation")["worked"], _num_cases(making)),
     "lexicon": lambda _: _lexicon(),
     "principles": lambda _: {principle.id: principle.text for principle in constitution.load().principles},
 }

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from cai_bootstrap.errors import UserError
-from cai_bootstrap.resources import resource
+from cai_bootstrap.resources import read_yaml, resource
 from cai_bootstrap.steps.decide import decide_gate
 from cai_bootstrap.store.artifacts import Artifact
 
@@ -59,7 +59,7 @@ def load_seeds(name: str, given: str | None = None) -> dict[str, Any]:
     """
     path = resource(f"data/seeds/{name}.yaml") if given is None else Path(given)
     try:
-        seeds = yaml.safe_load(path.read_text(encoding="utf-8"))
+        seeds = read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
