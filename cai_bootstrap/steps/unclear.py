@@ -22,11 +22,9 @@ _OTHERS = {old: new for pair in PAIRS for old, new in (pair, pair[::-1])}
 _CORRECTIONS = (", no, ", ", or rather ", ", I mean ", ", wait, ", ", no, I mean ", ", oh no, ")
 _BEFORE_NOUN = r"(?:the|a|my|your|his|her|our|their|this|that|on|every)"
 LONG = {
-    "because": "owing to the fact that", "if": "in the case that", "many": "a great number of", "often": "on many occasions",
-    "soon": "in the near future", "can": "is in a position to", "about": "on the subject of", "nearly": "in almost every way",
-    "like": "in the same manner as", "always": "at any and every time", "before": "earlier than the time when",
-    "when": "at the moment at which", "quickly": "in a quick manner", "slowly": "in a slow manner", "use": "make use of",
-    "helps": "is of help to", "need": "are in need of", "needs": "is in need of", "must": "are under a duty to",
+    "because": "owing to the fact that", "if": "in the case that", "nearly": "in almost every way",
+    "always": "at any and every time", "when": "at the moment at which", "quickly": "in a quick manner",
+    "slowly": "in a slow manner", "use": "make use of", "helps": "is of help to", "daily": "on each and every day",
 }  # fmt: skip
 """A word, and more words that say no more."""
 FRAMING = (
