@@ -134,6 +134,7 @@ def test_merged_model_is_plain_and_keeps_the_tokenizer(bench: Bench) -> None:
     assert config["architectures"] == ["Gemma3ForCausalLM"]
 
 
+@pytest.mark.slow
 def test_child_and_process_measure_the_same(bench: Bench) -> None:
     adapter = bench.adapter()
     here = bench.merge(adapter).json("certificate.json")
