@@ -258,12 +258,12 @@ def test_committed_sentences_are_revised_by_all_families_alike(tmp_path: Path) -
     rows = constructed(tmp_path, construct_revisions, REVISIONS, num_per_case=1, sentences=sentences).rows()
     made = [each for each in rows if each["prompt_id"].startswith("sentence")]
     assert len(made) >= 0.95 * len(sentences)
-    families = Counter(each["wrong"][0][1].partition(",")[0] for each in made)
+    families = Counter(each["wrong"][0][1].partition(",")[0] for each in rows)
     for kind in ("fix", "clearer", "feedback"):
         counts = [families[family] for family in FLAWS[kind]]
         # Few sentences lend themselves to some; no family takes what these leave.
-        assert max(counts) <= 1.5 * REVISIONS[kind] * len(made) / len(counts), kind
-        assert min(counts) >= 3, kind
+        assert max(counts) <= 1.5 * REVISIONS[kind] * len(rows) / len(counts), kind
+        assert min(counts) >= 0.5 * max(counts), kind
 
 
 def test_what_is_not_surely_sound_is_dropped_and_counted(tmp_path: Path) -> None:
