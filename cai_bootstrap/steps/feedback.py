@@ -56,7 +56,6 @@ SYNONYMS = {
     "silly": ("foolish", "daft"), "dad": ("father", "daddy"),
 }  # fmt: skip
 """A word and two that may stand for it: the first always, the second mostly. Both go with «a», as the word does."""
-_BE_FORMS = ("is", "are", "was", "were")
 _ADVERBS = ("often", "usually", "sometimes", "also", "still", "really")
 _FRAMES = ('{0}: "{1}"', 'Revise this and {2}: "{1}"', 'Apply the feedback and {2}: "{1}"', 'Change this and {2}: "{1}"')
 
@@ -201,7 +200,7 @@ def _future(sentence: str, rng: random.Random) -> Flawed | None:
 
 def _form(parts: Clause) -> tuple[str, ...]:
     """What of a clause is no longer said in another tense: its verb, with its subject where the verb alone may come again."""
-    return (f"{parts.subject} {parts.verb}",) if parts.verb in (parts.forms[BASE], *_BE_FORMS) else (parts.verb,)
+    return (f"{parts.subject} {parts.verb}",) if parts.forms[BASE] in (parts.verb, "be") else (parts.verb,)
 
 
 def _other_word(sentence: str, rng: random.Random) -> Flawed | None:

@@ -144,9 +144,7 @@ def _missing_article(sentence: str, rng: random.Random) -> Flawed | None:
     if not usable:
         return None
     i = rng.choice(usable)
-    draft = " ".join(words[:i] + words[i + 1 :])
-    gone = (f"{words[i - 1]} {words[i + 1].strip('.,!?')}",)
-    return _ask(rng, "missing_article", "missing_article", draft, sentence, gone=gone)
+    return _without(words, i, "missing_article", rng)
 
 
 def _capitals(sentence: str, rng: random.Random) -> Flawed | None:
@@ -181,9 +179,13 @@ def _missing_word(sentence: str, rng: random.Random) -> Flawed | None:
     ]
     if not usable:
         return None
-    i = rng.choice(usable)
+    return _without(words, rng.choice(usable), "missing_word", rng)
+
+
+def _without(words: list[str], i: int, family: str, rng: random.Random) -> Flawed:
+    """The sentence of these words without the i-th, which neighbours on either side."""
     gone = f"{words[i - 1]} {words[i + 1].strip('.,!?')}"
-    return _ask(rng, "missing_word", "missing_word", " ".join(words[:i] + words[i + 1 :]), sentence, gone=(gone,))
+    return _ask(rng, family, family, " ".join(words[:i] + words[i + 1 :]), " ".join(words), gone=(gone,))
 
 
 def _plural(sentence: str, rng: random.Random) -> Flawed | None:
