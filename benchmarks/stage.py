@@ -46,7 +46,7 @@ def write_answers(model: Path, instructions: list[str], threads: int) -> int:
     engine = TransformersEngine(model, device="cpu", dtype="float32", batch_size=batch_size, threads=threads)
     prompts = [(str(number), text) for number, text in enumerate(instructions)]
     shots = load_seeds("explicit", None)["shots"]
-    groups = sample_candidates(engine, prompts, shots, config.num_candidates, config.sampling, 1)
+    groups = sample_candidates(engine, prompts, shots, config.num_candidates, config.sampling, range(len(prompts)))
     zero_shot = engine.generate([request(templates.cued(text), config.zero_shot, n) for n, (_, text) in enumerate(prompts)])
     return sum(map(len, groups)) + len(zero_shot)
 

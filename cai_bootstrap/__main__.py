@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,7 @@ from cai_bootstrap import __version__
 from cai_bootstrap.commands import STEPWISE, Request, complain, did_you_mean, expected, help_text, parse
 from cai_bootstrap.config import Config, ModelSource
 from cai_bootstrap.engines import classifiers
-from cai_bootstrap.errors import CaiError, MissingArtifact, UserError
+from cai_bootstrap.errors import CaiError, MissingArtifact, Terminated, UserError
 from cai_bootstrap.resources import resource
 from cai_bootstrap.store.artifacts import is_scripted_model
 from cai_bootstrap.store.provenance import digest
@@ -28,19 +31,41 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command line, gives its exit code: 0 done, 1 failed gate or run, 2 user's mistake, 130 interrupted."""
+    """Runs one command line, gives its exit code: 0 done, 1 failed gate or run, 2 user's mistake, 130 Ctrl-C, 143 SIGTERM."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         text = f"cai_bootstrap {__version__}\n" if words == ["--version"] else help_text(words)
         if text is not None:
             sys.stdout.write(text)
             return 0
-        return dispatch(words)
+        with ending_at_sigterm():
+            return dispatch(words)
     except CaiError as error:
         return complain(error)
+    except Terminated as end:
+        print("terminated; the same command goes on where it stopped", file=sys.stderr)
+        return end.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def ending_at_sigterm() -> Iterator[None]:
+    """SIGTERM raises Terminated in the block, once. Only a main thread can receive signals; elsewhere nothing changes."""
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is being saved now is not to be interrupted by a second one
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def dispatch(words: list[str]) -> int:

@@ -106,12 +106,16 @@ class EngineConfig:
     threads: int = 0
     script: Script | None = None
     """Only of `engine=scripted`."""
+    max_failed_share: float = 0.02
+    """Of a step's records that may fail, each alone, before the step does."""
 
     def __post_init__(self) -> None:
         fits = self.script is None or self.is_scripted
         _require(fits, "engine.script", f"{self.script}", "engine=scripted with it, or leave it out")
         _require(self.dtype in ("auto", "float32", "bfloat16"), "engine.dtype", self.dtype, "auto, float32 or bfloat16")
         _require(self.batch_size >= 0, "engine.batch_size", self.batch_size, "a positive number, or 0 to measure")
+        share = self.max_failed_share
+        _require(0 <= share < 1, "engine.max_failed_share", share, "a number from 0 up to 1, such as 0.02")
         _require(self.threads >= 0, "engine.threads", self.threads, "a positive number, or 0 for all cores")
 
     @property

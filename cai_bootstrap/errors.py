@@ -17,6 +17,10 @@ class UserError(CaiError, ValueError):
     exit_code = 2
 
 
+class RecordError(UserError):
+    """One record cannot be processed, such as a prompt longer than the model's context. Steps set it aside and count it."""
+
+
 class MissingArtifact(UserError, FileNotFoundError):
     """Something that a step needs was never made, such as a parent stage that has not passed its gate."""
 
@@ -51,9 +55,23 @@ class StepFailed(CaiError, RuntimeError):
     """A step could not finish: too low a yield, an audit or a certificate off its limits, a child that died."""
 
 
+class OutOfMemory(StepFailed):
+    """A model's work did not fit the memory, or the system ended a child for that."""
+
+
+class Stopped(StepFailed):
+    """A training ended early because it was asked to; what it had done is saved."""
+
+
 class JudgeError(CaiError, RuntimeError):
     """A judge gave no usable verdict. Counted, never scored."""
 
 
 class GateFailed(CaiError, RuntimeError):
     """A stage's gate was not passed. The result is recorded; later stages refuse this parent."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come. No error, which no handler of errors may catch: what goes on is saved, then the process ends."""
+
+    exit_code = 143  # 128 and the signal's number, as shells have it

@@ -57,6 +57,23 @@ class Target:
         return os.getpid()
 
 
+class Stoppable(Target):
+    """Saves what it has done when it is asked to, or is deaf."""
+
+    asked = False
+
+    def stop(self) -> None:
+        self.asked = True
+
+    def work(self, file: Path, deaf: bool, *, on_done: Any = None) -> None:
+        on_done(1)
+        while deaf or not self.asked:
+            on_done(2)  # nobody may be reading any more
+            time.sleep(0.01)
+        file.write_text("saved")
+        raise StepFailed("stopped")
+
+
 @pytest.fixture
 def child() -> Iterator[Child]:
     child = Child(Target, {"start": 10})
@@ -172,6 +189,23 @@ def test_a_child_left_in_the_middle_of_a_call_is_ended_at_once() -> None:
     begin = time.monotonic()
     child.close()
     assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_who_can_stop_is_asked_to_before_it_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf: bool) -> None:
+    monkeypatch.setattr("cai_bootstrap.engines.child._STOPPING_S", 1.0 if deaf else 25.0)
+    child, file = Child(Stoppable, {}), tmp_path / "saved"
+
+    def terminate(done: int) -> None:
+        raise errors.Terminated
+
+    with pytest.raises(errors.Terminated):
+        child.call("work", file, deaf, on_done=terminate)
+    begin = time.monotonic()
+    child.close()
+    assert time.monotonic() - begin < 5
+    assert file.exists() is not deaf
+    assert _gone(child.pid, timeout_s=0.5)
 
 
 def test_close_may_be_called_twice() -> None:

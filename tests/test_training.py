@@ -20,11 +20,11 @@ from small_training import arguments, config, rows
 
 from cai_bootstrap.config import EngineConfig, LoraConfig, Quantization, TrainMethod
 from cai_bootstrap.engines.session import Session
-from cai_bootstrap.errors import StepFailed, UserError
-from cai_bootstrap.steps.train import drawn, train_adapter
+from cai_bootstrap.errors import OutOfMemory, StepFailed, Stopped, UserError
+from cai_bootstrap.steps.train import drawn, halved, train_adapter
 from cai_bootstrap.store.artifacts import Artifact, write_manifest
 from cai_bootstrap.store.work import SilentProgress, Work
-from cai_bootstrap.training import checkpoints
+from cai_bootstrap.training import checkpoints, dpo
 from cai_bootstrap.training.trainer import Training, train
 
 Facts = tuple[dict[str, Any], list[dict[str, Any]]]
@@ -146,6 +146,55 @@ def test_a_killed_training_ends_as_if_never_killed(tiny_model: Path, tmp_path: P
     assert resumed == whole
 
 
+@pytest.mark.parametrize("method", ["dpo", "orpo"])
+def test_a_stopped_training_is_saved_and_ends_as_if_never_stopped(tiny_model: Path, tmp_path: Path, method: str) -> None:
+    losses = {"loss_types": ["orpo"], "loss_weights": [1.0]} if method == "orpo" else {}
+    settings = {"method": TrainMethod(method), "lora": LoraConfig(rank=4, alpha=8, dropout=0.2), **losses}
+    _, whole = train(**arguments(tiny_model, tmp_path / "whole", **settings))
+    given = arguments(tiny_model, tmp_path / "stopped", **settings)
+    training = Training(**given)
+    training.score_reference()
+    with pytest.raises(Stopped, match="run the same command again"):
+        training.run(lambda done: training.stop() if done == 3 else None)
+    assert not (tmp_path / "stopped" / "finished").exists()
+    facts, resumed = train(**given)
+    assert facts["resumed_from_step"] == 4, "the step in which it was asked to stop is the last one"
+    assert adapter(tmp_path / "stopped") == adapter(tmp_path / "whole")
+    assert resumed == whole
+
+
+def test_a_training_stopped_in_its_last_step_is_finished(tiny_model: Path, tmp_path: Path) -> None:
+    training = Training(**arguments(tiny_model, tmp_path))
+    training.score_reference()
+    facts, _ = training.run(lambda done: training.stop() if done == 5 else None)
+    assert facts["num_steps"] == 6
+
+
+def test_stopped_reference_scores_are_saved(tiny_model: Path, tmp_path: Path) -> None:
+    given = arguments(tiny_model, tmp_path)
+    training = Training(**given)
+    with pytest.raises(Stopped):
+        training.score_reference(lambda done: training.stop())
+    scores = checkpoints.load(tmp_path / "reference", "logprobs")["sums"]
+    num_scored = int((~scores.isnan().any(dim=1)).sum())
+    assert num_scored == given["config"]["micro_batch_size"]
+    training = Training(**given)
+    counts: list[int] = []
+    training.score_reference(counts.append)
+    assert counts[-1] == len(scores)
+    assert not any(score != score for score in training.trainer.train_dataset["ref_chosen_logps"])
+
+
+def test_frozen_layers_stop_at_once_and_go_on(tiny_model: Path, tmp_path: Path) -> None:
+    given = arguments(tiny_model, tmp_path, lora=LoraConfig(rank=4, alpha=8, frozen_share=0.5))
+    training = Training(**given)
+    assert training.trainer.prefix is not None
+    training.stop()
+    with pytest.raises(Stopped):
+        training.compute_prefix()
+    train(**given)
+
+
 def test_a_torn_checkpoint_is_passed_over(tiny_model: Path, tmp_path: Path) -> None:
     train(**arguments(tiny_model, tmp_path / "whole"))
     given = arguments(tiny_model, tmp_path / "torn", checkpoint_steps=1)
@@ -206,13 +255,13 @@ def _artifact(folder: Path, name: str) -> Artifact:
     return Artifact("explicit", name, name, folder, manifest)
 
 
-def stepped(tiny_model: Path, root: Path, *, in_process: bool = True, reference: Path | None = None) -> Work:
+def stepped(tiny_model: Path, root: Path, *, in_process: bool = True, reference: Path | None = None, **changes: Any) -> Work:
     """The step's work on the tiny model, with another model's folder as reference where one is given."""
     model_folder, pairs_folder = root / "model", root / "pairs"
     pairs_folder.mkdir(parents=True)
     shutil.copytree(tiny_model, model_folder / "model")
     pq.write_table(pa.Table.from_pylist(rows()), pairs_folder / "pairs.parquet")
-    settings = config()
+    settings = config(**changes)
     settings.pop("reference")
     cadence = {key: settings.pop(key) for key in ("checkpoint_minutes", "checkpoint_steps")}
     work = Work("explicit", "adapter", "d" * 64, root / "work", 7, settings, SilentProgress())
@@ -325,3 +374,62 @@ def test_the_step_leaves_safetensors_and_json_only(tiny_model: Path, tmp_path: P
     assert json.loads(written)["base_model_name_or_path"] is None
     assert str(tmp_path) not in written
     assert work.summary()["engine"]["engine"] == "trl"
+
+
+# --- out of memory
+
+
+def fit_only(monkeypatch: pytest.MonkeyPatch, num_pairs: int) -> list[int]:
+    """From now on a forward pass of more pairs asks the allocator for a pebibyte. Returns the sizes of all passes to come."""
+    sizes: list[int] = []
+    original: Any = dpo.DpoTrainer.compute_loss
+
+    def greedy(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        sizes.append(len(inputs["input_ids"]) // 2)
+        if sizes[-1] > num_pairs:
+            torch.empty(2**50, dtype=torch.uint8)
+        return original(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(dpo.DpoTrainer, "compute_loss", greedy)
+    return sizes
+
+
+def test_out_of_memory_halves_micro_batches_and_keeps_batches(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = stepped(tiny_model, tmp_path / "whole", batch_size=4, micro_batch_size=1)
+    sizes = fit_only(monkeypatch, 1)
+    work = stepped(tiny_model, tmp_path / "small", batch_size=4, micro_batch_size=4)
+    assert (sizes[0], sizes[1], set(sizes[2:])) == (4, 2, {1})
+    facts = json.loads((work.folder / "training.json").read_bytes())
+    assert facts["too_large_micro_batches"] == [4, 2]
+    assert (facts["pairs_per_forward"], facts["pairs_per_step"]) == (1, 4)
+    assert work.summary()["warnings"] == ["out of memory with micro-batches of 4, 2: trained with 1"]
+    losses = [[json.loads(line)["loss"] for line in (w.folder / "loss.jsonl").open()] for w in (whole, work)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_what_was_too_large_is_known_after_a_kill(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run" / "work" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "memory.json").write_text("[4, 2]")
+    sizes = fit_only(monkeypatch, 1)
+    work = stepped(tiny_model, tmp_path / "run", batch_size=4, micro_batch_size=4)
+    assert set(sizes) == {1}
+    assert json.loads((work.folder / "training.json").read_bytes())["too_large_micro_batches"] == [4, 2]
+
+
+@pytest.mark.parametrize(("micro_batch_size", "tried"), [(2, [2, 1]), (16, [16, 8, 4, 2])])
+def test_too_little_memory_for_any_size_is_told_with_what_to_write(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micro_batch_size: int, tried: list[int]
+) -> None:
+    sizes = fit_only(monkeypatch, 0)
+    with pytest.raises(OutOfMemory, match=f"micro_batch_size={tried[-1]} either: write a smaller train.max_length than 256"):
+        stepped(tiny_model, tmp_path, batch_size=16, micro_batch_size=micro_batch_size)
+    assert sizes == tried
+
+
+@pytest.mark.parametrize(("sizes", "half"), [((8, 8), 4), ((6, 6), 3), ((9, 9), 3), ((6, 3), 1), ((5, 5), 1), ((4, 1), 1)])
+def test_a_halved_micro_batch_divides_its_batch(sizes: tuple[int, int], half: int) -> None:
+    assert halved(*sizes, 0) == sizes[1]
+    assert halved(*sizes, 1) == half

@@ -13,14 +13,17 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
 from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
-from cai_bootstrap.errors import CaiError, StepFailed
+from cai_bootstrap.errors import CaiError, OutOfMemory, StepFailed
 
 _PR_SET_PDEATHSIG = 1
+_STOPPING_S = 25.0
+"""How long a child may take to save what it does when it is asked to stop; whoever sent SIGTERM will not wait much longer."""
 
 
 def _die_with_parent(parent: int) -> None:
@@ -51,7 +54,10 @@ def _serve(connection: Connection, parent: int, build: Callable[..., Any], argum
     except Exception as error:  # the parent raises it; nothing is swallowed
         connection.send(("error", StepFailed(f"the child could not start: {type(error).__name__}: {error}")))
         raise
-    connection.send(("ready", None))
+    can_stop = hasattr(target, "stop")
+    if can_stop:
+        signal.signal(signal.SIGTERM, lambda number, frame: target.stop())
+    connection.send(("ready", can_stop))
     while True:
         try:
             name, args, kwargs, wants_progress = connection.recv()
@@ -74,7 +80,10 @@ def _serve(connection: Connection, parent: int, build: Callable[..., Any], argum
 class Child:
     """A process that built `build(**arguments)` and answers calls on it.
 
-    Raises the builder's own CaiError, or StepFailed when the process ended unexpectedly (killed, out of memory).
+    When it is closed in the middle of a call, what it built is asked to `stop`, where it can: to save what it has done and end
+    the call.
+
+    Raises the builder's own CaiError, OutOfMemory when the process was killed, StepFailed when it ended unexpectedly otherwise.
     """
 
     def __init__(self, build: Callable[..., Any], arguments: dict[str, Any]) -> None:
@@ -86,7 +95,11 @@ class Child:
         """Whether it works on a call: then nobody reads what it would answer to a friendly goodbye."""
         self._process.start()
         theirs.close()
-        self._receive(None)
+        try:
+            self._can_stop = bool(self._receive(None))
+        except BaseException:
+            self._process.kill()
+            raise
 
     def call(self, name: str, *args: Any, on_done: OnDone | None = None, **kwargs: Any) -> Any:
         """The result of `target.name(*args, **kwargs)` in the child."""
@@ -106,7 +119,11 @@ class Child:
     def close(self) -> None:
         """End the process; its memory is free when this returns."""
         if self._busy:  # left in the middle of a call, by an interrupt
-            self._process.kill()
+            try:
+                if self._can_stop:
+                    self._ask_to_stop()
+            finally:
+                self._process.kill()
         elif self._process.is_alive():
             with contextlib.suppress(BrokenPipeError, OSError):  # it is ending already, which is what is asked for
                 self._connection.send((None, (), {}, False))
@@ -115,6 +132,14 @@ class Child:
                 self._process.kill()
         self._process.join()
         self._connection.close()
+
+    def _ask_to_stop(self) -> None:
+        deadline_s = time.monotonic() + _STOPPING_S
+        with contextlib.suppress(EOFError, ConnectionResetError, ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
+            while self._connection.poll(max(0.0, deadline_s - time.monotonic())):
+                if self._connection.recv()[0] != "progress":
+                    return
 
     def _receive(self, on_done: OnDone | None) -> Any:
         self._busy = True
@@ -135,8 +160,10 @@ class Child:
     def _ended(self) -> StepFailed:
         self._process.join(timeout=10)
         code = self._process.exitcode
-        why = "killed, most likely for want of memory" if code == -signal.SIGKILL else f"exit code {code}"
-        return StepFailed(f"the child process ended unexpectedly ({why}); run the same command again to go on")
+        killed = code == -signal.SIGKILL
+        why = "killed, most likely for want of memory" if killed else f"exit code {code}"
+        told = f"the child process ended unexpectedly ({why}); run the same command again to go on"
+        return OutOfMemory(told) if killed else StepFailed(told)
 
 
 class ChildEngine:

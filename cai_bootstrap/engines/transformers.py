@@ -14,7 +14,7 @@ from cai_bootstrap.engines.decoding import Decoder, forward_prefix, pad, shared_
 from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
 from cai_bootstrap.engines.head import OutputLayer, unsupported_scales
 from cai_bootstrap.engines.packed import pack_layers
-from cai_bootstrap.errors import UserError
+from cai_bootstrap.errors import RecordError, UserError
 
 _SCORE_TOKENS = 1024
 """Tokens scored in one forward pass: activations stay in the cache, which is a fifth faster than with 4,096."""
@@ -167,12 +167,12 @@ class TransformersEngine:
     def _encode_prompt(self, text: str) -> list[int]:
         ids = self.encode(text)
         if not ids:  # no BOS, no text: nothing for the model to go on from
-            raise UserError("an empty prompt is not valid for a model without BOS: write some text")
+            raise RecordError("an empty prompt is not valid for a model without BOS: write some text")
         return ids
 
     def _fits(self, num_tokens: int, text: str) -> None:
         if num_tokens > self.context:
-            raise UserError(
+            raise RecordError(
                 f"a prompt needs {num_tokens} tokens, the model's context is {self.context}: shorten it or lower "
                 f"max_tokens; it begins {text[:60]!r}"
             )

@@ -33,15 +33,14 @@ UNANSWERED = "(nothing)"
 """Stands for an empty answer in a critique's prompt."""
 
 
-@step(version=2)
+@step(version=3, grows="sampling.max_tokens")
 def write_originals(work: Work, *, session: Session, model: Artifact, prompts: Artifact) -> None:
     """`records.jsonl`: for each prompt the model's own zero-shot answer, `original`, cut by the rule of evaluations."""
     sampling = SamplingConfig(**work.settings["sampling"])
     engine = start_engine(work, session, model)
 
-    def write(part: Rows, seed: int) -> Rows:
-        rng = random.Random(seed)
-        asked = [request(templates.cued(row["instruction"]), sampling, rng.getrandbits(32)) for row in part]
+    def write(part: Rows, seeds: list[int]) -> Rows:
+        asked = [request(templates.cued(row["instruction"]), sampling, seed) for row, seed in zip(part, seeds, strict=True)]
         return [
             {
                 "prompt_id": row["id"],
@@ -58,10 +57,12 @@ def write_originals(work: Work, *, session: Session, model: Artifact, prompts: A
         ]
 
     total = int(prompts.manifest["num_records"])
-    work.write_rows("records.jsonl", by_shards(work, "answers", prompts.iter_rows(), total, write))
+    before = work.uncut("prompt_id", lambda row: row["original_finish"] != "length")
+    rows = by_shards(work, session, "answers", prompts.iter_rows(), total, write, name=lambda row: str(row["id"]), uncut=before)
+    work.write_rows("records.jsonl", rows)
 
 
-@step(version=2)
+@step(version=3, grows="sampling.max_tokens")
 def write_critiques(
     work: Work,
     *,
@@ -84,17 +85,25 @@ def write_critiques(
     rows.sort(key=lambda row: (row["kind"] in tasks.HARMLESS_KINDS, row["principle"]))
     engine = start_engine(work, session, model)
 
-    def write(part: Rows, seed: int) -> Rows:
-        rng = random.Random(seed)
+    def write(part: Rows, seeds: list[int]) -> Rows:
         asked = []
-        for row in part:
+        for row, seed in zip(part, seeds, strict=True):
             shots = [(i, answer, text) for i, answer, text, _ in _worked_for(examples, row)]
             prompt = templates.critique(texts[row["principle"]], shots, row["instruction"], row["original"] or UNANSWERED)
-            asked.append(request(prompt, sampling, rng.getrandbits(32), templates.LINE_STOP))
+            asked.append(request(prompt, sampling, seed, templates.LINE_STOP))
         found = zip(part, asked, _by_principle(engine, part, asked), strict=True)
-        return [{**row, "critique": got.text.strip(), "critique_prompt": sent.prompt} for row, sent, got in found]
+        return [
+            {**row, "critique": got.text.strip(), "critique_finish": got.finish, "critique_prompt": sent.prompt}
+            for row, sent, got in found
+        ]
 
-    work.write_rows("records.jsonl", by_shards(work, "critiques", rows, len(rows), write))
+    before = work.uncut("prompt_id", lambda row: row["critique_finish"] != "length")
+    written = by_shards(work, session, "critiques", rows, len(rows), write, name=_prompt_id, uncut=before)
+    work.write_rows("records.jsonl", written)
+
+
+def _prompt_id(row: dict[str, Any]) -> str:
+    return str(row["prompt_id"])
 
 
 def _by_principle(engine: Engine, rows: Rows, asked: Sequence[GenerationRequest]) -> list[Generation]:
@@ -133,7 +142,7 @@ def _worked_for(examples: Examples, row: dict[str, Any]) -> list[list[str]]:
     return _worked(examples, harmful=row["kind"] not in tasks.HARMLESS_KINDS, principle=row["principle"])
 
 
-@step(version=2)
+@step(version=3, grows="sampling.max_tokens")
 def write_revisions(
     work: Work, *, session: Session, model: Artifact, critiques: Artifact, principles: list[list[str]], examples: Examples
 ) -> None:
@@ -148,10 +157,10 @@ def write_revisions(
     declining = [(instruction, revision) for instruction, _, _, revision in _worked(examples, harmful=True)]
     engine = start_engine(work, session, model)
 
-    def write(part: Rows, seed: int) -> Rows:
-        rng = random.Random(seed)
+    def write(part: Rows, seeds: list[int]) -> Rows:
         asked = []
-        for row in part:
+        for row, seed in zip(part, seeds, strict=True):
+            rng = random.Random(seed)
             shots = [(i, answer, text, better) for i, answer, text, better in _worked_for(examples, row)]
             prompt = templates.revision(
                 texts[row["principle"]], shots, row["instruction"], row["original"] or UNANSWERED, row["critique"]
@@ -164,7 +173,7 @@ def write_revisions(
         refused = [request(templates.few_shot(declining, told), greedy, 0, templates.LINE_STOP) for told in harmless]
         got = list(zip(asked, _by_principle(engine, part, asked), strict=True))
         groups = [got[place : place + num_candidates] for place in range(0, len(got), num_candidates)]
-        declined = iter(engine.generate(refused))
+        declined = iter(engine.generate(refused) if refused else [])
         return [
             {
                 **row,
@@ -178,7 +187,14 @@ def write_revisions(
         ]
 
     total = int(critiques.manifest["num_records"])
-    work.write_rows("records.jsonl", by_shards(work, "revisions", critiques.iter_rows(), total, write))
+    before = work.uncut("prompt_id", _has_whole_revisions)
+    rows = by_shards(work, session, "revisions", critiques.iter_rows(), total, write, name=_prompt_id, uncut=before)
+    work.write_rows("records.jsonl", rows)
+
+
+def _has_whole_revisions(row: dict[str, Any]) -> bool:
+    declined = row["kind"] not in tasks.HARMLESS_KINDS or bool(row["over_refusal"])
+    return declined and all(made["finish"] != "length" for made in row["revisions"])
 
 
 def texts_of(principles: Sequence[Principle]) -> list[list[str]]:

@@ -15,9 +15,10 @@ from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.records import EvalRecord, HeldOutItem
 from cai_bootstrap.steps.duplicates import NEAR_DUPLICATE, DuplicateIndex
-from cai_bootstrap.steps.shards import by_shards, start_engine
+from cai_bootstrap.steps.shards import FAILED, by_shards, start_engine, was_not_cut
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
+from cai_bootstrap.store.work import Rows
 
 _DRAW_SEED = 20261121
 _BETWEEN = "\n---\n"
@@ -27,7 +28,7 @@ _DECIDED = ("\n\n", "\nInstruction:", "\nResponse:", "\nQuestion:", "\nQ:", "\nA
 strict verdict (text behind the answer is no proper end), so it is not generated. The stop itself is kept in the output."""
 
 
-@step(version=2)
+@step(version=2, grows="max_tokens")
 def write_outputs(
     work: Work, *, session: Session, model: Artifact, suite: str, split: str, arm: str, shots: list[list[str]]
 ) -> None:
@@ -36,8 +37,23 @@ def write_outputs(
         raise UserError(f"arm {arm!r} is not known: write raw, cued, fewshot or trained")
     items = draw(tasks.load_suite(suite, split), work.settings.get("num_items", 0))
     engine, max_tokens = start_engine(work, session, model), int(work.settings["max_tokens"])
+
+    def nothing(item: HeldOutItem) -> Rows:
+        # An item that cannot be answered counts as one that was not.
+        rendered = render(arm, item.instruction, shots)
+        return [_output(item, arm, rendered, "", FAILED, 0)]
+
     rows = by_shards(
-        work, f"evaluation, {arm}", items, len(items), lambda part, _: _outputs(engine, part, arm, shots, max_tokens)
+        work,
+        session,
+        f"evaluation, {arm}",
+        items,
+        len(items),
+        lambda part, _: _outputs(engine, part, arm, shots, max_tokens),
+        name=lambda item: item.id,
+        by="item_id",
+        uncut=work.uncut("item_id", was_not_cut),
+        instead=nothing,
     )
     work.write_rows("records.jsonl", rows)
 
@@ -128,13 +144,17 @@ def _outputs(
         for item in items
     ]
     return [
-        {
-            "item_id": item.id,
-            "arm": arm,
-            "rendered_prompt": asked.prompt,
-            "output": got.text,
-            "finish": got.finish,
-            "num_tokens": len(got.token_ids),
-        }
+        _output(item, arm, asked.prompt, got.text, got.finish, len(got.token_ids))
         for item, asked, got in zip(items, requests, engine.generate(requests), strict=True)
     ]
+
+
+def _output(item: HeldOutItem, arm: str, rendered: str, output: str, finish: str, num_tokens: int) -> dict[str, Any]:
+    return {
+        "item_id": item.id,
+        "arm": arm,
+        "rendered_prompt": rendered,
+        "output": output,
+        "finish": finish,
+        "num_tokens": num_tokens,
+    }

@@ -24,6 +24,7 @@ _ONE_WORD = re.compile(
     r"\b(?:one|a|an) (?:\w+ )?word\b|\bname (?:of|one|an?)\b|^name\b|\bgive (?:one|a) word|\badjective\b|\bexample of\b"
 )
 _APOLOGY = re.compile(r"\b(?:sorry|apolog|excuse me)")
+NOT_JUDGED = "not judged"
 _EMPTY_WORDS = frozenset("i you it he she we they is are was its im".split())
 
 
@@ -156,6 +157,8 @@ def _kept(
             raise StepFailed(f"the verdicts on the candidates of {prompt.id!r} do not stand where these do")
         for candidate, verdict in zip(group, judged, strict=True):
             reason = reason_against(candidate, prompt)
+            if not reason and method not in verdict.scores:
+                reason = NOT_JUDGED
             if reason:
                 reasons[reason] += 1
                 dropped.append(_drop(prompt, candidate, reason))

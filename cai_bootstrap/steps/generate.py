@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -14,9 +15,10 @@ from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import english
 from cai_bootstrap.records import Completion, Prompt
 from cai_bootstrap.steps.prompts import parse_list
-from cai_bootstrap.steps.shards import by_shards, start_engine
+from cai_bootstrap.steps.shards import by_shards, start_engine, was_not_cut
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
+from cai_bootstrap.store.work import Rows
 
 _REFUSAL_LISTS = 40
 """Lists continued at once: as a rule one round gives enough, and a wide batch costs little more than a narrow one."""
@@ -50,13 +52,13 @@ def sample_candidates(
     shots: Shots,
     num_candidates: int,
     sampling: SamplingConfig,
-    seed: int,
+    seeds: Sequence[int],
 ) -> list[list[Completion]]:
     """`num_candidates` few-shot answers to each (id, instruction), alternating between the shot sets.
 
-    The first answer of each shot set is greedy, the others are sampled.
+    The first answer of each shot set is greedy, the others are sampled; `seeds` has one for each prompt.
     """
-    rng = random.Random(seed)
+    drawn = [random.Random(seed) for seed in seeds]
     names = sorted(shots)
     results: list[list[Completion]] = [[] for _ in prompts]
     for number, name in enumerate(names):
@@ -68,7 +70,7 @@ def sample_candidates(
                 greedy = SamplingConfig(temperature=0.0, max_tokens=sampling.max_tokens)
                 settings = greedy if candidate == number else sampling
                 text = templates.few_shot(examples, instruction)
-                requests.append(request(text, settings, rng.getrandbits(32), templates.RESPONSE_STOPS))
+                requests.append(request(text, settings, drawn[index].getrandbits(32), templates.RESPONSE_STOPS))
                 owners.append((index, candidate))
         # One call per shot set: all its prompts share the examples, which are computed once.
         for (index, candidate), asked, got in zip(owners, requests, engine.generate(requests), strict=True):
@@ -87,7 +89,7 @@ def sample_candidates(
     return results
 
 
-@step(version=5)
+@step(version=6, grows="sampling.max_tokens")
 def draft_candidates(
     work: Work, *, session: Session, model: Artifact, instructions: Artifact, shots: Shots, examples: ByKind | None = None
 ) -> None:
@@ -99,21 +101,26 @@ def draft_candidates(
     sampling = SamplingConfig(**work.settings["sampling"])
     engine, own = start_engine(work, session, model), bool(work.settings.get("own_answers"))
 
-    def draft(part: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    def draft(part: Rows, seeds: list[int]) -> Rows:
         groups: dict[str, list[Completion]] = {}
-        asked: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        for row in part:
+        asked: dict[tuple[str, str], list[tuple[tuple[str, str], int]]] = {}
+        for row, seed in zip(part, seeds, strict=True):
             form = Prompt.from_row(row).form
             key = (row["kind"], form if f"{row['kind']} {form}" in (examples or {}) else "")
-            asked.setdefault(key, []).append((row["id"], row["instruction"]))
-        for (kind, form), prompts in asked.items():
+            asked.setdefault(key, []).append(((row["id"], row["instruction"]), seed))
+        for (kind, form), seeded in asked.items():
             sets = shots_of(kind, shots, examples or {}, own, form)
-            for group in sample_candidates(engine, prompts, sets, work.settings["num_candidates"], sampling, seed):
+            prompts, of_prompts = [prompt for prompt, _ in seeded], [seed for _, seed in seeded]
+            for group in sample_candidates(engine, prompts, sets, work.settings["num_candidates"], sampling, of_prompts):
                 groups[group[0].prompt_id] = group
         return [candidate.to_row() for row in part for candidate in groups[row["id"]]]
 
     total = int(instructions.manifest["num_records"])
-    work.write_rows("records.jsonl", by_shards(work, "candidates", instructions.iter_rows(), total, draft))
+    before = work.uncut("prompt_id", was_not_cut)
+    rows = by_shards(
+        work, session, "candidates", instructions.iter_rows(), total, draft, name=lambda row: str(row["id"]), uncut=before
+    )
+    work.write_rows("records.jsonl", rows)
 
 
 def shots_of(kind: str, shots: Shots, examples: ByKind, own: bool = False, form: str = "") -> Shots:
@@ -133,7 +140,7 @@ def shots_of(kind: str, shots: Shots, examples: ByKind, own: bool = False, form:
     return {**sets, "own": []} if own else sets
 
 
-@step(version=4)
+@step(version=5, grows="zero_shot.max_tokens")
 def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artifact, refusals: list[str]) -> None:
     """What the pairs reject, from the model itself: zero-shot outputs, run-ons of the chosen answers, refusals.
 
@@ -151,13 +158,17 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
     engine = start_engine(work, session, model)
     num_shards = -(-len(rows) // size)
 
-    def go_on(part: list[tuple[str, str]], seed: int) -> list[dict[str, Any]]:
-        return _continue(engine, part, sampling, seed)
+    def go_on(part: list[tuple[str, str]], seeds: list[int]) -> Rows:
+        return _continue(engine, part, sampling, seeds)
 
     asked = [(id_, templates.cued(instruction)) for id_, instruction, _ in habitual]
-    work.write_rows("zero_shot.jsonl", by_shards(work, "zero-shot answers", asked, len(asked), go_on))
+    whole, of = work.uncut("prompt_id", was_not_cut, "zero_shot.jsonl"), operator.itemgetter(0)
+    written = by_shards(work, session, "zero-shot answers", asked, len(asked), go_on, name=of, uncut=whole)
+    work.write_rows("zero_shot.jsonl", written)
     asked = [(id_, templates.cued(instruction) + templates.response(text)) for id_, instruction, text in rambling]
-    work.write_rows("run_on.jsonl", by_shards(work, "run-on answers", asked, len(asked), go_on, first=num_shards))
+    whole = work.uncut("prompt_id", was_not_cut, "run_on.jsonl")
+    written = by_shards(work, session, "run-on answers", asked, len(asked), go_on, first=num_shards, name=of, uncut=whole)
+    work.write_rows("run_on.jsonl", written)
     found: dict[str, None] = {}
     needed, dry = math.ceil(mix.get("refusal", 0) * len(rows)), 0
     with work.progress.task("refusals", MIN_REFUSALS) as task:
@@ -175,9 +186,8 @@ def write_rejected(work: Work, *, session: Session, model: Artifact, kept: Artif
     work.write_json("refusals.json", list(found))
 
 
-def _continue(engine: Engine, prompts: Sequence[tuple[str, str]], sampling: SamplingConfig, seed: int) -> list[dict[str, Any]]:
-    rng = random.Random(seed)
-    requests = [request(text, sampling, rng.getrandbits(32)) for _, text in prompts]
+def _continue(engine: Engine, prompts: Sequence[tuple[str, str]], sampling: SamplingConfig, seeds: Sequence[int]) -> Rows:
+    requests = [request(text, sampling, seed) for (_, text), seed in zip(prompts, seeds, strict=True)]
     return [
         Completion(
             id=f"{prompt_id}-r",

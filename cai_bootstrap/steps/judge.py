@@ -94,7 +94,7 @@ def _margins(engine: Engine, forward: Sequence[str], backward: Sequence[str]) ->
     return results
 
 
-@step(version=4)
+@step(version=5)
 def calibrate(
     work: Work,
     *,
@@ -174,8 +174,8 @@ def _calibration_rows(
         scores: dict[str, list[float]] = {}
         if "agreement" in methods:
             questions = [(f"planted-{name}-{i}", question) for i, (question, _, _) in enumerate(items)]
-            sampling = SamplingConfig(**settings["sampling"])
-            sampled = sample_candidates(engine, questions, others, settings["num_candidates"], sampling, seed)
+            sampling, seeds = SamplingConfig(**settings["sampling"]), [rng.getrandbits(32) for _ in items]
+            sampled = sample_candidates(engine, questions, others, settings["num_candidates"], sampling, seeds)
             said = [[candidate.text for candidate in group] for group in sampled]
             scores["agreement"] = [agreement(text, [said[i]], items[i][0]) for i, text, _, _ in planted]
         if not methods.isdisjoint(("fewshot_logprob", "relevance")):
@@ -210,7 +210,16 @@ def judge_candidates(
     examples = [(q, a) for q, a in shots[sorted(shots)[0]]]
     engine, total = start_engine(work, session, model), int(instructions.manifest["num_records"])
     groups = enumerate(answered(instructions, candidates))
-    rows = by_shards(work, "verdicts", groups, total, lambda part, _: _verdicts(engine, part, methods, examples, principles))
+    rows = by_shards(
+        work,
+        session,
+        "verdicts",
+        groups,
+        total,
+        lambda part, _: _verdicts(engine, part, methods, examples, principles),
+        name=lambda group: group[1][0].id,
+        instead=lambda group: [Verdict(prompt_id=c.prompt_id, completion_id=c.id, scores={}).to_row() for c in group[1][1]],
+    )
     work.write_rows("records.jsonl", rows)
 
 

@@ -16,7 +16,7 @@ from cai_bootstrap.records import Verdict
 from cai_bootstrap.steps.adherence import adherence
 from cai_bootstrap.steps.critique import SAFE, UNANSWERED, Examples, is_safe
 from cai_bootstrap.steps.duplicates import content_words
-from cai_bootstrap.steps.filter import malformed_text
+from cai_bootstrap.steps.filter import NOT_JUDGED, malformed_text
 from cai_bootstrap.steps.judge import preference_margins
 from cai_bootstrap.steps.shards import by_shards, start_engine
 from cai_bootstrap.store.artifacts import Artifact
@@ -72,7 +72,7 @@ def judge_revisions(work: Work, *, session: Session, model: Artifact, revisions:
     texts = {id_: text for id_, text, _ in principles}
     engine = start_engine(work, session, model)
 
-    def write(part: Rows, _: int) -> Rows:
+    def write(part: Rows, _: list[int]) -> Rows:
         items = [
             (texts[row["principle"]], row["instruction"], made["text"], row["original"] or UNANSWERED)
             for row in part
@@ -83,13 +83,26 @@ def judge_revisions(work: Work, *, session: Session, model: Artifact, revisions:
         for row in part:
             for number, (margin, first, second) in zip(range(len(row["revisions"])), margins, strict=False):
                 scores = {"critic": margin, "critic_as_a": first, "critic_as_b": second}
-                id_ = f"{row['prompt_id']}-{number}"
-                verdict = Verdict(prompt_id=row["prompt_id"], completion_id=id_, scores=scores, principle=row["principle"])
-                found.append(verdict.to_row())
+                found.append(_verdict(row, number, scores).to_row())
         return found
 
     total = int(revisions.manifest["num_records"])
-    work.write_rows("records.jsonl", by_shards(work, "verdicts", revisions.iter_rows(), total, write))
+    rows = by_shards(
+        work,
+        session,
+        "verdicts",
+        revisions.iter_rows(),
+        total,
+        write,
+        name=lambda row: str(row["prompt_id"]),
+        instead=lambda row: [_verdict(row, number, {}).to_row() for number in range(len(row["revisions"]))],
+    )
+    work.write_rows("records.jsonl", rows)
+
+
+def _verdict(row: dict[str, Any], number: int, scores: dict[str, float]) -> Verdict:
+    id_ = f"{row['prompt_id']}-{number}"
+    return Verdict(prompt_id=row["prompt_id"], completion_id=id_, scores=scores, principle=row["principle"])
 
 
 @step(version=6)
@@ -122,6 +135,9 @@ def keep_revisions(
     work.drop([])
     for row in revisions.iter_rows():
         scored = [(next(judged), made) for made in row["revisions"]]
+        if not all(verdict["scores"] for verdict, _ in scored):
+            work.drop([_drop(row, NOT_JUDGED)])
+            continue
         reasons = [_unfit(made, row, shown) for _, made in scored]
         fit = [entry for entry, reason in zip(scored, reasons, strict=True) if not reason]
         harmless = row["kind"] in tasks.HARMLESS_KINDS

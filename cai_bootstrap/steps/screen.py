@@ -12,12 +12,14 @@ from cai_bootstrap.engines import classifiers
 from cai_bootstrap.engines.classifiers.classifier import SafetyClassifier, SafetyVerdict
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import JudgeError
-from cai_bootstrap.steps.shards import by_shards
+from cai_bootstrap.steps.shards import FAILED, by_shards
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work, step
 from cai_bootstrap.store.work import Rows
 
 _MIN_MASS = 0.5
+_UNKNOWN = SafetyVerdict(unsafe=1.0, categories=[FAILED], mass=1.0)
+"""Of an answer that the classifier cannot take: nobody has called it safe."""
 
 
 @step(version=1)
@@ -32,7 +34,16 @@ def screen(work: Work, *, session: Session, safety: SafetyConfig, kept: Artifact
     with contextlib.closing(classifiers.start(safety, session.config)) as classifier:
         work.record_engine({**classifier.description, "sha256": work.settings["sha256"]})
         total = int(kept.manifest["num_records"])
-        rows = by_shards(work, "safety", kept.iter_rows(), total, lambda part, _: _classified(classifier, part))
+        rows = by_shards(
+            work,
+            session,
+            "safety",
+            kept.iter_rows(),
+            total,
+            lambda part, _: _classified(classifier, part),
+            name=lambda row: str(row["prompt_id"]),
+            instead=lambda row: [_UNKNOWN.to_row()],
+        )
         verdicts = [SafetyVerdict.from_row(row) for row in rows]
     name, sha256 = work.settings["classifier"], work.settings["sha256"]
     work.warn(f"a second model screened the kept answers: safety={name}, sha256 {sha256[:12]}…")

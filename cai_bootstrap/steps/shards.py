@@ -1,17 +1,24 @@
-"""Work that a model does in shards: each is journalled, and a kill costs the one in flight."""
+"""Work that a model does in shards: each is journalled, and a kill costs the one in flight. What fails is set aside alone."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from cai_bootstrap.engines.engine import Engine
 from cai_bootstrap.engines.session import Session
+from cai_bootstrap.errors import RecordError, StepFailed
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work
+from cai_bootstrap.store.work import Rows
 
 T = TypeVar("T")
+FAILED = "failed"
+"""In place of the finish reason of a text that was not written, or of a score that was not taken."""
+_ASIDE = "set_aside"
+"""The one key of a shard's row that stands for a record that failed."""
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
@@ -32,20 +39,83 @@ def start_engine(work: Work, session: Session, model: Artifact) -> Engine:
 
 def by_shards(
     work: Work,
+    session: Session,
     task_name: str,
     items: Iterable[T],
     total: int,
-    make: Callable[[list[T], int], list[dict[str, Any]]],
+    make: Callable[[list[T], list[int]], Rows],
+    *,
+    name: Callable[[T], str],
     first: int = 0,
+    by: str = "prompt_id",
+    uncut: Mapping[str, Rows] | None = None,
+    instead: Callable[[T], Rows] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """The rows that `make` gives for the items, `shard_size` of them and a seed at a time, in their order.
+    """The rows that `make` gives for the items, `shard_size` of them at a time and a seed for each, in their order.
 
     Shards that an earlier process committed are not made again. `total` is the number of items, for the progress; `first` is
     the number of the first shard, for a step that does several such things.
+
+    An item for which `make` raises RecordError is set aside: it gives the rows of `instead`, or none, and its `name` is dropped
+    with the reason. A warning counts them; when they are more than `engine.max_failed_share` of all, StepFailed is raised.
+
+    For an item whose `name` is in `uncut` the rows there are taken and none is made. Rows name their item in the field `by`.
     """
     size, index = int(work.settings["shard_size"]), -1
+    limit, failed = session.config.max_failed_share * total, list[dict[str, str]]()
+
+    def make_each(part: list[T], seed: int) -> Rows:
+        # Each record its own seed: what it draws does not hang on which others are made with it.
+        rng, held = random.Random(seed), uncut or {}
+        seeds = [rng.getrandbits(32) for _ in part]
+        left = [place for place, item in enumerate(part) if name(item) not in held]
+        asked, own = [part[place] for place in left], [seeds[place] for place in left]
+        made = _around_failures(make, asked, own, name, instead or _nothing) if left else []
+        if not held:
+            return made
+        of_item: dict[str, Rows] = {}
+        for row in made:
+            of_item.setdefault(row[_ASIDE]["name"] if _ASIDE in row else str(row[by]), []).append(row)
+        return [row for item in part for row in held.get(name(item)) or of_item.get(name(item), [])]
+
     with work.progress.task(task_name, total) as task:
         for index, part in chunks(items, size):
-            work.shard(first + index, lambda seed, part=part: make(part, seed))  # type: ignore[misc]
+            work.shard(first + index, lambda seed, part=part: make_each(part, seed))  # type: ignore[misc]
+            failed += [row[_ASIDE] for row in work.rows_of([first + index]) if _ASIDE in row]
+            if len(failed) > limit:
+                raise StepFailed(
+                    f"{len(failed)} of {total} records failed ({task_name}), more than engine.max_failed_share="
+                    f"{session.config.max_failed_share} allows; {failed[0]['name']}: {failed[0]['reason']}"
+                )
             task.update(min((index + 1) * size, total))
-    return work.rows_of(range(first, first + index + 1))
+    if failed:
+        work.warn(f"{len(failed)} of {total} records failed and were set aside ({task_name}); the first: {failed[0]['reason']}")
+        work.drop({"id": each["name"], "reason": f"{FAILED}: {each['reason']}"} for each in failed)
+    return (row for row in work.rows_of(range(first, first + index + 1)) if _ASIDE not in row)
+
+
+def _around_failures(
+    make: Callable[[list[T], list[int]], Rows],
+    part: list[T],
+    seeds: list[int],
+    name: Callable[[T], str],
+    instead: Callable[[T], Rows],
+) -> Rows:
+    """What `make` gives for a part, with those left out that it fails for: the part is halved until they stand alone."""
+    try:
+        return make(part, seeds)
+    except RecordError as error:
+        if len(part) == 1:
+            return [*instead(part[0]), {_ASIDE: {"name": name(part[0]), "reason": str(error)}}]
+    half = len(part) // 2
+    halves = ((part[:half], seeds[:half]), (part[half:], seeds[half:]))
+    return [row for some, own in halves for row in _around_failures(make, some, own, name, instead)]
+
+
+def was_not_cut(row: dict[str, Any]) -> bool:
+    """Whether a text ended before the token limit."""
+    return row["finish"] not in ("length", FAILED)
+
+
+def _nothing(item: object) -> Rows:
+    return []

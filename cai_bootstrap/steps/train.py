@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import random
 import shutil
 from contextlib import closing
@@ -14,11 +15,15 @@ import pyarrow.parquet
 from cai_bootstrap.engines.child import Child
 from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.engines.session import Session
-from cai_bootstrap.errors import UserError
+from cai_bootstrap.errors import OutOfMemory, UserError
 from cai_bootstrap.store.artifacts import Artifact
+from cai_bootstrap.store.files import make_folder, write_atomic
 from cai_bootstrap.store.run import Work, step
 
 _CHECKPOINTS = "checkpoints"
+_MEMORY = "memory.json"
+"""Beside the checkpoints: the sizes of micro-batches that did not fit the memory."""
+_MAX_HALVINGS = 3
 _COLUMNS = ("id", "prompt", "chosen", "rejected", "chosen_eos", "rejected_eos", "group")
 
 
@@ -40,7 +45,8 @@ def train_adapter(
     without `replay_preferences` their chosen responses only.
 
     `cadence` holds checkpoint_minutes and checkpoint_steps, which change nothing of the result; without it they are in the
-    settings. Raises UserError for pairs that cannot be trained on, StepFailed for a loss that is no number.
+    settings. Out of memory, micro-batches are halved, at most three times, and batches stay what they are. Raises UserError for
+    pairs that cannot be trained on, StepFailed for a loss that is no number, OutOfMemory.
     """
     config = {**work.settings, **(cadence or {})}
     if reference is not None:
@@ -54,8 +60,8 @@ def train_adapter(
         rows += [{**row, "only_chosen": not config["replay_preferences"]} for row in earlier]
     session.release()
     folder = work.folder / _CHECKPOINTS
-    folder.mkdir(parents=True, exist_ok=True)
-    facts, losses = _train(
+    make_folder(folder)
+    facts, losses = _fitting(
         work,
         session,
         None if reference is None else reference.path / "model",
@@ -134,6 +140,42 @@ class _InProcess:
 
     def close(self) -> None:
         self._target = None
+
+
+def _fitting(
+    work: Work, session: Session, reference_folder: Path | None, **arguments: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Train, with smaller micro-batches where they do not fit the memory; those that did not are known after a kill too."""
+    path, wanted = arguments["checkpoint_folder"] / _MEMORY, arguments["config"]
+    too_large: list[int] = json.loads(path.read_bytes()) if path.exists() else []
+    while True:
+        size = halved(wanted["batch_size"], wanted["micro_batch_size"], len(too_large))
+        try:
+            facts, losses = _train(
+                work, session, reference_folder, **{**arguments, "config": {**wanted, "micro_batch_size": size}}
+            )
+        except OutOfMemory as error:
+            too_large.append(size)
+            if size == 1 or len(too_large) > _MAX_HALVINGS:
+                path.unlink(missing_ok=True)  # the next call may find more memory
+                raise OutOfMemory(
+                    f"training does not fit the memory with train.micro_batch_size={size} either: write a smaller "
+                    f"train.max_length than {wanted['max_length']}, train.quantization=nf4, or "
+                    f"train.gradient_checkpointing=true ({error})"
+                ) from error
+            write_atomic(path, json.dumps(too_large).encode())
+            continue
+        if too_large:
+            work.warn(f"out of memory with micro-batches of {', '.join(map(str, too_large))}: trained with {size}")
+        return {**facts, "too_large_micro_batches": too_large}, losses
+
+
+def halved(batch_size: int, micro_batch_size: int, times: int) -> int:
+    """The largest size that is at most the half of a micro-batch, so many times, and still divides the batch."""
+    size = micro_batch_size
+    for _ in range(times):
+        size = max(part for part in range(1, max(1, size // 2) + 1) if batch_size % part == 0)
+    return size
 
 
 def _training(**arguments: Any) -> Any:

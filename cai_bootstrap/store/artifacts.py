@@ -135,6 +135,14 @@ class Store:
             raise _corrupt(folder, f"{MANIFEST} is that of {found}, not of {(stage, name, digest)}")
         return Artifact(stage, name, digest, folder, manifest)
 
+    def versions(self, stage: str, name: str) -> Iterator[Artifact]:
+        """The committed artifacts of that stage and name, whatever their digests. Damaged ones are left out."""
+        for folder in sorted(self.folder(stage, name, "").parent.glob(f"{name}-*")):
+            with contextlib.suppress(CorruptArtifact):
+                manifest = read_manifest(folder)
+                if manifest is not None and (manifest["stage"], manifest["name"]) == (stage, name):
+                    yield Artifact(stage, name, manifest["digest"], folder, manifest)
+
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a folder, checked together with its files' sizes; None when there is none.

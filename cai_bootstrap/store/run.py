@@ -16,8 +16,8 @@ from typing import Any, Self
 
 from cai_bootstrap.errors import CorruptArtifact, MissingArtifact, StepFailed, UserError
 from cai_bootstrap.store.artifacts import Artifact, Store, write_manifest
-from cai_bootstrap.store.files import full_disk, remove_leftovers, storage_errors, write_atomic
-from cai_bootstrap.store.lock import artifact_lock, run_lock, start_lock
+from cai_bootstrap.store.files import full_disk, make_folder, remove_leftovers, storage_errors, write_atomic
+from cai_bootstrap.store.lock import Lease, artifact_lock, run_lock, start_lock
 from cai_bootstrap.store.provenance import canonical_json, code_revision, library_versions
 from cai_bootstrap.store.work import (
     IN_PROGRESS_ONLY,
@@ -31,6 +31,7 @@ from cai_bootstrap.store.work import (
     step,
     step_digest,
     step_facts,
+    without_setting,
 )
 
 __all__ = ["Progress", "Run", "SilentProgress", "Task", "Work", "read_run", "run_folder", "step", "step_digest", "step_facts"]
@@ -87,11 +88,12 @@ class Run:
         self._visited: dict[str, list[str]] = {}
         """By stage the steps that this process asked for, in order."""
         self._resources = contextlib.ExitStack()
+        self._lease: Lease | None = None
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as resources:
             with start_lock(self.root):
-                resources.enter_context(run_lock(self.folder, f"run {self.name}"))
+                self._lease = resources.enter_context(run_lock(self.folder, f"run {self.name}"))
             state = read_run(self.root, self.name)
             if state is None:
                 state = {"name": self.name, "created_at": _now(), "stages": {}}
@@ -133,11 +135,11 @@ class Run:
         artifact = self.store.find(stage, name, address)
         if artifact is None:
             folder = self.store.folder(stage, name, address)
-            with artifact_lock(folder, f"{stage}/{name}"):
+            with artifact_lock(folder, f"{stage}/{name}") as lease:
                 artifact = self.store.find(stage, name, address)
                 if artifact is None:
                     partial = folder.with_name(folder.name + ".partial")
-                    self._compute(partial, function, (stage, name, address), facts, inputs)
+                    self._compute(partial, function, (stage, name, address), facts, inputs, lease)
                     artifact = self.store.find(stage, name, address)
                     self.computed.append(name)
                     if artifact is not None:
@@ -194,7 +196,12 @@ class Run:
         address: tuple[str, str, str],
         facts: dict[str, Any],
         inputs: dict[str, Artifact],
+        lease: Lease,
     ) -> None:
+        def require_locks() -> None:
+            self._require_held()
+            lease.require()
+
         stage, name, digest = address
         final = partial.with_name(partial.name.removesuffix(".partial"))
         if final.exists():
@@ -203,7 +210,9 @@ class Run:
         if not is_complete(partial, stage, name, digest):
             resumed, started = partial.exists(), time.monotonic()
             # The function gets copies: what it changes in them must not reach the manifest.
-            work = Work(stage, name, digest, partial, facts["seed"], _as_json(facts["settings"]), self.progress)
+            seeded_by, shorter = self._before_growth(function, stage, name, facts)
+            settings = _as_json(facts["settings"])
+            work = Work(stage, name, digest, partial, facts["seed"], settings, self.progress, require_locks, seeded_by, shorter)
             try:
                 with work:
                     function(work, **inputs, **_as_json(facts["values"]))
@@ -218,8 +227,27 @@ class Run:
             if (manifest["engine"] or {}).get("scripted") or any(item.is_scripted for item in inputs.values()):
                 manifest["scripted"] = True  # whatever comes of a scripted text claims nothing, however it was made
             remove_leftovers(partial)
+            require_locks()
             write_manifest(partial, manifest, skip=IN_PROGRESS_ONLY)
+        require_locks()
         commit(partial, final)
+
+    def _before_growth(
+        self, function: StepFunction, stage: str, name: str, facts: dict[str, Any]
+    ) -> tuple[str, Artifact | None]:
+        """What the seeds of a step's shards come of, and its artifact with the largest smaller value of the setting that it
+        grows with, where it has both.
+        """
+        if not (grows := getattr(function, "step_grows", "")):
+            return "", None
+        rest, limit = without_setting(facts, grows)
+        same, seeded_by = dict[Any, Artifact](), step_digest(rest)
+        for made in self.store.versions(stage, name):
+            if made.manifest["function"] == facts["function"]:
+                other, smaller = without_setting(made.manifest, grows)
+                if smaller < limit and step_digest(other) == seeded_by:
+                    same[smaller] = made
+        return seeded_by, same[max(same)] if same else None
 
     def _point(self, stage: str, name: str, artifact: Artifact) -> None:
         entry = self._entry(stage)
@@ -254,7 +282,7 @@ class Run:
         if link.is_symlink() and str(link.readlink()) == relative:
             return
         with storage_errors(link):
-            link.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(link.parent)
             temporary = link.with_name(f".{name}.{secrets.token_hex(4)}")
             temporary.symlink_to(relative)
             temporary.replace(link)
@@ -267,11 +295,15 @@ class Run:
         return entry
 
     def _save(self, state: dict[str, Any]) -> None:
+        assert self._lease is not None  # since __enter__
+        self._lease.require()
         write_atomic(self.folder / "run.json", (json.dumps(state, indent=2, ensure_ascii=False) + "\n").encode())
 
     def _require_held(self) -> None:
         if not self._state:
             raise StepFailed(f"run {self.name} is not held: use it inside `with Run(...) as run:`")
+        assert self._lease is not None  # since __enter__
+        self._lease.require()
 
 
 def _check_name(what: str, name: str) -> None:

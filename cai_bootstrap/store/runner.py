@@ -34,5 +34,6 @@ class Runner(Protocol):
 def bind(function: Callable[..., None], **resources: Any) -> Callable[..., None]:
     """A step with what it works with (a session); resources are no part of its digest."""
     bound: Any = functools.partial(function, **resources)
-    bound.step_name, bound.step_version = function.step_name, function.step_version  # type: ignore[attr-defined]
+    for mark in ("step_name", "step_version", "step_grows"):
+        setattr(bound, mark, getattr(function, mark))
     return bound  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol, Self, TypeVar
 
 from cai_bootstrap.errors import CorruptArtifact, UserError
 from cai_bootstrap.store.artifacts import MANIFEST, RECORDS, Artifact, read_manifest
-from cai_bootstrap.store.files import dump_row, load_rows, open_atomic, storage_errors, sync_folder, write_atomic
+from cai_bootstrap.store.files import dump_row, load_rows, make_folder, open_atomic, storage_errors, sync_folder, write_atomic
 from cai_bootstrap.store.journal import JOURNAL, Journal, JournalEntry
 from cai_bootstrap.store.provenance import canonical_json, digest, ordered_json
 
@@ -29,12 +29,17 @@ StepFunction = Callable[..., None]
 F = TypeVar("F", bound=StepFunction)
 
 
-def step(version: int) -> Callable[[F], F]:
-    """Marks a function as a step. Its result is addressed by name and `version`: raise it when the result changes."""
+def step(version: int, grows: str = "") -> Callable[[F], F]:
+    """Marks a function as a step. Its result is addressed by name and `version`: raise it when the result changes.
+
+    `grows` names a setting, with dots, of which a larger value only lets rows go on that were cut before: a token limit. Then
+    an artifact with a smaller value is there as `Work.shorter`, and the seeds of shards do not depend on the value.
+    """
 
     def mark(function: F) -> F:
         marked: Any = function
         marked.step_version = version
+        marked.step_grows = grows
         marked.step_name = f"{function.__module__}.{function.__qualname__}"
         return function
 
@@ -75,6 +80,19 @@ def step_digest(facts: Mapping[str, Any]) -> str:
     for a value that JSON cannot hold.
     """
     return digest({key: facts[key] for key in ("function", "version", "settings", "inputs", "values", "seed")})
+
+
+def without_setting(facts: Mapping[str, Any], name: str) -> tuple[dict[str, Any], Any]:
+    """`facts` without the setting of that dotted name, and its value. Raises UserError where there is no such setting."""
+    copy: dict[str, Any] = json.loads(canonical_json(dict(facts)))
+    *parents, last = name.split(".")
+    inside = copy["settings"]
+    try:
+        for parent in parents:
+            inside = inside[parent]
+        return copy, inside.pop(last)
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"step {facts['function']} grows with {name!r}, which is none of its settings") from None
 
 
 class Task(Protocol):
@@ -121,8 +139,22 @@ class Work:
     """
 
     def __init__(
-        self, stage: str, name: str, digest: str, folder: Path, seed: int, settings: dict[str, Any], progress: Progress
+        self,
+        stage: str,
+        name: str,
+        digest: str,
+        folder: Path,
+        seed: int,
+        settings: dict[str, Any],
+        progress: Progress,
+        require_locks: Callable[[], None] = lambda: None,
+        seeded_by: str = "",
+        shorter: Artifact | None = None,
     ) -> None:
+        """`require_locks` is called before each write, and raises when this process has lost the right to it.
+
+        `seeded_by` is what shards' seeds come of, the step's digest unless given; `shorter` see `step`.
+        """
         self.stage = stage
         self.name = name
         self.digest = digest
@@ -130,8 +162,11 @@ class Work:
         self.seed = seed
         self.settings = settings
         self.progress = progress
+        self.shorter = shorter
+        self._require_locks = require_locks
+        self._seeded_by = seeded_by or digest
         with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         self._journal = Journal(folder)
         self._committed = self._journal.read()
         self._num_rows: dict[str, int] = {}
@@ -161,6 +196,15 @@ class Work:
             if data is None:
                 raise CorruptArtifact(f"shard {index} of {self.folder} is missing or damaged: run the same command again")
             yield from load_rows(data)
+
+    def uncut(self, by: str, is_whole: Callable[[dict[str, Any]], bool], file: str = RECORDS) -> dict[str, Rows]:
+        """Of `shorter` the rows that a larger limit would not change, by the field `by`; all of one record are whole, or none
+        is taken. Empty without `shorter`.
+        """
+        found: dict[str, Rows] = {}
+        for row in [] if self.shorter is None else self.shorter.iter_rows(file):
+            found.setdefault(str(row[by]), []).append(row)
+        return {key: rows for key, rows in found.items() if all(map(is_whole, rows))}
 
     def num_committed(self) -> int:
         """How many shards are committed."""
@@ -196,6 +240,7 @@ class Work:
         parts = PurePosixPath(file).parts
         if not parts or ".." in parts or PurePosixPath(file).is_absolute() or parts[0] in IN_PROGRESS_ONLY | {MANIFEST}:
             raise UserError(f"{file!r} is not valid as an artifact's file: write a relative name such as {RECORDS!r}")
+        self._require_locks()
         return open_atomic(self.folder / file)
 
     def record_engine(self, description: Mapping[str, Any]) -> None:
@@ -245,11 +290,12 @@ class Work:
             "num_records": self._num_rows.get(RECORDS, others),
             "engine": self._engines[-1] if self._engines else None,
             "warnings": self._warnings,
+            **({} if self.shorter is None else {"grown_from": self.shorter.digest}),
         }
 
     def _compute_shard(self, index: int, compute: Callable[[int], Rows]) -> None:
         # `attempt` keeps its place in the seed for steps that retry a shard with fresh luck.
-        seed = int(digest({"seed": self.seed, "step": self.digest, "shard": index, "attempt": 0})[:8], 16)
+        seed = int(digest({"seed": self.seed, "step": self._seeded_by, "shard": index, "attempt": 0})[:8], 16)
         self._in_shard = True
         try:
             rows = compute(seed)
@@ -257,6 +303,7 @@ class Work:
             self._in_shard = False
         data = b"".join(map(dump_row, rows))
         file = f"{_SHARDS}/{index}.jsonl"
+        self._require_locks()
         write_atomic(self.folder / file, data)
         entry = JournalEntry(index, file, hashlib.sha256(data).hexdigest(), len(rows))
         self._journal.append(entry)
@@ -273,6 +320,7 @@ class Work:
 
     def _write_state(self) -> None:
         state = {"engines": self._engines, "warnings": self._warnings}
+        self._require_locks()
         write_atomic(self.folder / _STATE, canonical_json(state).encode())
 
 

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from cai_bootstrap.store.files import full_disk, storage_errors, sync_folder, write_atomic
+from cai_bootstrap.store.files import full_disk, make_folder, storage_errors, sync_folder, write_atomic
 from cai_bootstrap.store.provenance import file_sha256
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def write(folder: Path, key: str, tensors: Mapping[str, Tensors], values: Mappin
     partial = folder.with_name(folder.name + ".partial")
     with storage_errors(folder):
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        make_folder(partial)
         for name, content in tensors.items():
             _save_tensors(content, partial / f"{name}.safetensors")
         for name, value in values.items():

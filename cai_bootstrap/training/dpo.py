@@ -60,9 +60,10 @@ class DpoTrainer(Resumable, DPOTrainer):
             done += len(indices)
             if on_done is not None:
                 on_done(done)
-            if time.monotonic() - last >= save_minutes * 60 or done == len(examples):
+            if self.stop_requested or time.monotonic() - last >= save_minutes * 60 or done == len(examples):
                 checkpoints.write(folder, self.key, {"logprobs": {"sums": scores}}, {})
                 last = time.monotonic()
+            self.require_going_on()
         chosen_sums, rejected_sums = scores.T.tolist()
         data = trainer.train_dataset.add_column("ref_chosen_logps", chosen_sums)
         trainer.train_dataset = data.add_column("ref_rejected_logps", rejected_sums)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from cai_bootstrap.engines.engine import OnDone
-from cai_bootstrap.errors import StepFailed
+from cai_bootstrap.errors import StepFailed, Stopped
 from cai_bootstrap.training import checkpoints, head
 from cai_bootstrap.training.packing import PackedPairs, pack, response_labels
 from cai_bootstrap.training.prefix import FrozenPrefix
@@ -42,6 +43,8 @@ class Resumable:
     _begin: float | None = None
     prefix: FrozenPrefix | None = None
     """Where the adapter leaves out the lowest layers."""
+    stop_requested: bool = False
+    """Set from outside: save what is done, and raise Stopped."""
 
     def install_head(self) -> None:
         """Put this package's output layer, and its memory for frozen layers, into the trainer's model."""
@@ -50,6 +53,11 @@ class Resumable:
         if trainer.model.peft_config["default"].exclude_modules:
             self.prefix = FrozenPrefix(model)
         head.install(model, self.prefix)
+
+    def require_going_on(self) -> None:
+        """Raises Stopped when somebody has asked for it."""
+        if self.stop_requested:
+            raise Stopped("training was stopped: run the same command again to go on")
 
     def compute_prefix(self, key: str, micro_batch_size: int, on_done: OnDone | None) -> None:
         """What the frozen layers make of each pair that is trained; nothing where none is frozen. `on_done` counts pairs.
@@ -73,9 +81,11 @@ class Resumable:
                 for pairs, batch in zip(packed, batches, strict=True):
                     self.prefix.keep(pairs, [stored[str(i)] for i in batch])
             else:
-                found = [self.prefix.compute(pairs) for pairs in packed]
+                found = []
+                for pairs in packed:
+                    self.require_going_on()
+                    found.append(self.prefix.compute(pairs))
                 rows = zip(part, itertools.chain.from_iterable(found), strict=True)
-                folder.parent.mkdir(parents=True, exist_ok=True)
                 checkpoints.write(folder, key, {"hidden": {str(i): hidden for i, hidden in rows}}, {})
             if on_done is not None:
                 on_done(len(examples) - len(order) + start + len(part))
@@ -154,10 +164,12 @@ class Resumable:
 
 
 class Cadence(TrainerCallback):
-    """Asks for a checkpoint every so many minutes or steps, reports steps, and stops at a loss that is no number."""
+    """Asks for a checkpoint every so many minutes or steps and when training is stopped, reports steps, and ends it at a loss
+    that is no number.
+    """
 
-    def __init__(self, minutes: float, steps: int, on_done: OnDone | None) -> None:
-        self._interval_s, self._steps, self._on_done = minutes * 60, steps, on_done
+    def __init__(self, minutes: float, steps: int, on_done: OnDone | None, is_stopped: Callable[[], bool]) -> None:
+        self._interval_s, self._steps, self._on_done, self._is_stopped = minutes * 60, steps, on_done, is_stopped
         self._last = time.monotonic()
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -170,6 +182,8 @@ class Cadence(TrainerCallback):
         """The Trainer saves after it has logged the step."""
         due = time.monotonic() - self._last >= self._interval_s
         due = due or (self._steps > 0 and state.global_step % self._steps == 0)
+        if self._is_stopped():
+            due = control.should_training_stop = True
         if due and state.global_step < state.max_steps:
             control.should_save = True
         if self._on_done is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.trainer_utils import SchedulerType
 
 from cai_bootstrap.engines.engine import OnDone
-from cai_bootstrap.errors import UserError
+from cai_bootstrap.errors import OutOfMemory, UserError
 from cai_bootstrap.store.provenance import digest, file_sha256
 from cai_bootstrap.training import checkpoints, order, packing, prefix, summary
 from cai_bootstrap.training.resume import Cadence, trainable
@@ -47,7 +48,8 @@ METHODS = {"dpo": _dpo, "orpo": _orpo}
 class Training:
     """A model, its pairs and a trainer.
 
-    Call `compute_prefix` where layers are frozen, `score_reference`, then `run`; all go on where a kill left them.
+    Call `compute_prefix` where layers are frozen, `score_reference`, then `run`; all go on where a kill left them, and raise
+    OutOfMemory where a micro-batch is too large.
     """
 
     def __init__(
@@ -113,7 +115,8 @@ class Training:
             seed=seed,
         )
         self.trainer.checkpoint_folder = checkpoint_folder
-        identity = {key: value for key, value in config.items() if key not in CADENCE}
+        # Micro-batches are parts of the same batches: when they do not fit the memory, training goes on with smaller ones.
+        identity = {key: value for key, value in config.items() if key not in (*CADENCE, "micro_batch_size")}
         self.trainer.key = digest({"config": identity, "examples": examples, "seed": seed, "device": device, "dtype": dtype})
 
     def compute_prefix(self, on_done: OnDone | None = None) -> None:
@@ -122,29 +125,39 @@ class Training:
             return
         files = sorted(self.model_folder.glob("*.safetensors"))
         key = digest({"training": self.trainer.key, "model": [file_sha256(path) for path in files]})
-        self.trainer.compute_prefix(key, self.config["micro_batch_size"], on_done)
+        with _memory_told():
+            self.trainer.compute_prefix(key, self.config["micro_batch_size"], on_done)
 
     def score_reference(self, on_done: OnDone | None = None) -> None:
         """The base model's log-probabilities of all pairs, where the method needs them; `on_done` counts pairs."""
-        self.trainer.score_reference(self.config["micro_batch_size"], self.config["checkpoint_minutes"], on_done)
+        with _memory_told():
+            self.trainer.score_reference(self.config["micro_batch_size"], self.config["checkpoint_minutes"], on_done)
 
     def run(self, on_done: OnDone | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Train; `on_done` counts optimizer steps. Returns what was trained (see `summary`) and one row for each step.
 
-        The adapter's two files lie in the folder `finished` then. Raises StepFailed for a loss that is no number.
+        The adapter's two files lie in the folder `finished` then. Raises StepFailed for a loss that is no number, Stopped
+        after `stop`.
         """
         trainer = self.trainer
-        cadence = Cadence(self.config["checkpoint_minutes"], self.config["checkpoint_steps"], on_done)
-        trainer.add_callback(cadence)
+        minutes, steps = (self.config[name] for name in CADENCE)
+        trainer.add_callback(Cadence(minutes, steps, on_done, lambda: trainer.stop_requested))
         resumed = checkpoints.newest(self.folder, trainer.key)
         trainer.seconds()
-        trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
+        with _memory_told():
+            trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
+        if trainer.state.global_step < trainer.state.max_steps:
+            trainer.require_going_on()
         _save_adapter(trainer.model, self.folder / FINISHED)
         facts = summary.summarise(trainer, self.config["method"], self.config["quantization"])
         facts["num_audited_batches"] = self.collator.num_audited
         facts["threads"] = torch.get_num_threads()
         facts["resumed_from_step"] = None if resumed is None else int(resumed.name.rpartition("-")[2])
         return facts, summary.loss_rows(trainer)
+
+    def stop(self) -> None:
+        """End what is going on as soon as it is saved; it then raises Stopped. For a signal's handler."""
+        self.trainer.stop_requested = True
 
 
 def train(on_reference: OnDone | None = None, on_done: OnDone | None = None, **arguments: Any) -> tuple[Any, Any]:
@@ -153,6 +166,20 @@ def train(on_reference: OnDone | None = None, on_done: OnDone | None = None, **a
     training.compute_prefix()
     training.score_reference(on_reference)
     return training.run(on_done)
+
+
+@contextlib.contextmanager
+def _memory_told() -> Iterator[None]:
+    """Turns what torch and the allocators raise for want of memory into OutOfMemory."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory(f"training ran out of memory: {error}") from error
+    except RuntimeError as error:
+        # The allocator of the CPU has no class of its own.
+        if "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemory(f"training ran out of memory: {error}") from error
 
 
 def _common(config: dict[str, Any], num_pairs: int, seed: int, device: str, dtype: str) -> dict[str, Any]:
