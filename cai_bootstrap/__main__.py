@@ -21,6 +21,7 @@ from cai_bootstrap.commands import STEPWISE, Request, complain, did_you_mean, ex
 from cai_bootstrap.config import Config, ModelSource
 from cai_bootstrap.engines import classifiers
 from cai_bootstrap.errors import CaiError, MissingArtifact, Terminated, UserError
+from cai_bootstrap.redact import redacted_outputs
 from cai_bootstrap.resources import resource
 from cai_bootstrap.store.artifacts import is_scripted_model
 from cai_bootstrap.store.provenance import digest
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line, gives its exit code: 0 done, 1 failed gate or run, 2 user's mistake, 130 Ctrl-C, 143 SIGTERM."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    with redacted_outputs():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(words: list[str]) -> int:
     try:
         text = f"cai_bootstrap {__version__}\n" if words == ["--version"] else help_text(words)
         if text is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from cai_bootstrap import stages
 from cai_bootstrap.config import Config
 from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.store.artifacts import Artifact, Store
-from cai_bootstrap.store.run import read_run, run_folder
+from cai_bootstrap.store.run import read_config, read_run
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,8 @@ def answers_step(steps: Collection[str], suffix: str) -> str:
 
 def parent_run(root: Path, run: str, stage: str) -> str:
     """The run that a stage of `run` had its parent from, as its saved configuration says: most often `run` itself."""
-    try:
-        config = json.loads((run_folder(root, run) / stage / "config.json").read_bytes())
-    except FileNotFoundError:  # it has not begun
-        return run
-    return config.get("parent_run") or run
+    config = read_config(root, run, stage) or {}  # none where it has not begun
+    return str(config.get("parent_run") or run)
 
 
 def outdated(root: Path, run: str) -> dict[str, str]:

@@ -263,7 +263,7 @@ def run_rounds(run: Run, session: Session, config: Config, parent: Parent, outco
         if outcome.gate is None:
             return True  # stopped before the gate, as asked
         passed = bool(outcome.gate.json("gate.json")["passed"])
-        run.record_stage(stage.name, outcome.gate, passed=passed, override=config.stage.gate.override)
+        run.record_stage(stage.name, outcome.gate, passed=passed, override=None if passed else config.stage.gate.override)
         if passed:
             return True
     return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections.abc import Sequence
 
 Shots = Sequence[tuple[str, str]]
@@ -64,6 +65,18 @@ def refusal_list(examples: Sequence[str]) -> str:
     return f"Different ways to say that one cannot or will not help:\n\n{lines}{len(examples) + 1}."
 
 
+_LABEL = re.compile(r"\b((?i:instruction|response|critique|revision|rule|question|better answer|answer)|A|B)\s*:")
+"""What begins a part of these prompts."""
+
+
+def quoted(text: str) -> str:
+    """A text as it may stand inside a prompt that speaks about it: on one line, and without labels that the prompt has itself.
+
+    Special tokens in it are plain characters to every engine.
+    """
+    return _LABEL.sub(r"\1 -", " ".join(text.split()))
+
+
 def critic(principle: str, instruction: str, first: str, second: str) -> str:
     """A rubric with one principle of the constitution and two answers; the next token is « A» or « B»."""
     # What does not change stands first: its keys and values are computed once for all verdicts.
@@ -73,7 +86,7 @@ def critic(principle: str, instruction: str, first: str, second: str) -> str:
         "Better answer: A\n\n"
         "Rule: Say something of your own.\nInstruction: Complete: Cats and\nA: Cats and Cats and\nB: dogs\n"
         "Better answer: B\n\n"
-        f"Rule: {principle}\nInstruction: {instruction}\nA: {first}\nB: {second}\nBetter answer:"
+        f"Rule: {principle}\nInstruction: {quoted(instruction)}\nA: {quoted(first)}\nB: {quoted(second)}\nBetter answer:"
     )
 
 
@@ -96,12 +109,12 @@ def revision(
     told = "".join(f"{_criticised(*example[:2])} {example[2]}\nRevision: {example[3]}\n\n" for example in examples)
     return (
         f"Responses are criticised and revised by one rule.\nRule: {principle}\n\n{told}"
-        f"{_criticised(instruction, answer)} {criticism}\nRevision:"
+        f"{_criticised(instruction, answer)} {quoted(criticism)}\nRevision:"
     )
 
 
 def _criticised(instruction: str, answer: str) -> str:
-    return f"Instruction: {instruction}\nResponse: {answer}\nCritique:"
+    return f"Instruction: {quoted(instruction)}\nResponse: {quoted(answer)}\nCritique:"
 
 
 def digest() -> str:

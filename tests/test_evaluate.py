@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+
+import pytest
 
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.records import EvalRecord, HeldOutItem
@@ -73,3 +76,11 @@ def test_groups_are_drawn_whole() -> None:
     drawn = draw(items, 10)
     assert len(drawn) == 10
     assert all(sum(each.group == other.group for other in drawn) == 2 for each in drawn)
+
+
+@pytest.mark.parametrize("suite", list(tasks.SUITE_SHA256))
+def test_what_is_drawn_of_fewer_is_among_what_is_drawn_of_more(suite: str) -> None:
+    items = tasks.load_suite(suite, "test")
+    draws = [{each.id for each in draw(items, count)} for count in (20, 33, 60, 100, 150, 0)]
+    for fewer, more in itertools.pairwise(draws):
+        assert fewer < more

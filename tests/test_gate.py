@@ -125,6 +125,8 @@ def test_learning_only_to_stop_is_no_gain() -> None:
 def test_an_override_is_recorded_and_passes_nothing() -> None:
     result = decide(trained=100, cued=90, fewshot=230, override="only a smoke test")
     assert (result.passed, result.override) == (False, "only a smoke test")
+    result = decide(trained=300, cued=90, fewshot=230, override="only a smoke test")
+    assert (result.passed, result.override) == (True, None), "there was nothing to override"
 
 
 def test_every_check_row_has_its_keys_and_round_trips() -> None:

@@ -11,7 +11,7 @@ from cai_bootstrap.errors import CorruptArtifact, RunLocked, StepFailed, UserErr
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.files import load_rows
 from cai_bootstrap.store.journal import Journal
-from cai_bootstrap.store.run import Run, SilentProgress, Work, read_run, step, step_digest, step_facts
+from cai_bootstrap.store.run import Run, SilentProgress, Work, read_config, read_run, step, step_digest, step_facts
 
 CALLS: list[str] = []
 
@@ -134,7 +134,7 @@ def test_pointers_links_and_gate(tmp_path: Path) -> None:
         "warnings": ["only four prompts"],
     }
     folder = tmp_path / "data/runs/default/explicit"
-    assert json.loads((folder / "config.json").read_text()) == {"seed": 1, "a": "é"}
+    assert read_config(tmp_path, "default", "explicit") == {"seed": 1, "a": "é"}
     assert not (folder / "drafts").readlink().is_absolute()
     assert (folder / "drafts").resolve() == drafts.path.resolve()
     assert read_run(tmp_path, "other") is None

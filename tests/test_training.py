@@ -23,6 +23,7 @@ from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import OutOfMemory, StepFailed, Stopped, UserError
 from cai_bootstrap.steps.train import drawn, halved, train_adapter
 from cai_bootstrap.store.artifacts import Artifact, write_manifest
+from cai_bootstrap.store.files import write_sealed
 from cai_bootstrap.store.work import SilentProgress, Work
 from cai_bootstrap.training import checkpoints, dpo
 from cai_bootstrap.training.trainer import Training, train
@@ -339,30 +340,36 @@ def test_pairs_that_prefer_nothing_do_not_count_as_wrong(tiny_model: Path, tmp_p
     assert {row["rewards/accuracies"] for row in losses} == {None}
 
 
-def test_pairs_of_stages_before_are_drawn_in_equal_parts_and_whole_groups(tmp_path: Path) -> None:
+def test_pairs_of_stages_before_are_drawn_by_the_root_of_their_number_and_in_whole_groups(tmp_path: Path) -> None:
     stages = []
     for name in ("explicit", "evaluation"):
         (tmp_path / name).mkdir()
         judged = name == "evaluation"
-        content = [{**row, "id": f"{name}-{i}", "group": f"g{i // 2}" if judged else ""} for i, row in enumerate(rows(20))]
+        num_pairs = 80 if judged else 20
+        content = [
+            {**row, "id": f"{name}-{i}", "group": f"g{i // 2}" if judged else ""} for i, row in enumerate(rows(num_pairs))
+        ]
         pq.write_table(pa.Table.from_pylist(content), tmp_path / name / "pairs.parquet")
         stages.append(_artifact(tmp_path / name, name))
     found = drawn(stages, 42, 0.25, random.Random(1))
     by_stage = [[row for row in found if row["id"].startswith(name)] for name in ("explicit", "evaluation")]
-    assert [len(part) for part in by_stage] == [7, 6]  # 14 of 56 in two parts; a whole group did not fit any more
+    assert [len(part) for part in by_stage] == [5, 8]  # 14 of 56, one part and two; a whole group did not fit any more
     assert set(Counter(row["group"] for row in by_stage[1]).values()) == {2}
     assert len({row["id"] for row in found}) == len(found)
     assert found == drawn(stages, 42, 0.25, random.Random(1))
-    again = Counter(row["id"] for row in drawn(stages, 270, 0.25, random.Random(1)))
-    assert len(again) == 40
-    assert set(again.values()) == {2, 3}  # 90 of 360: each has come twice before one comes again
+    again = Counter(row["id"] for row in drawn(stages, 405, 0.25, random.Random(1)))
+    assert len(again) == 100
+    assert set(again.values()) == {1, 2, 3}
+    # 45 and 90 of 135: each has come twice, or once, before one comes again.
+    assert {count for id_, count in again.items() if id_.startswith("explicit")} == {2, 3}
+    assert {count for id_, count in again.items() if id_.startswith("evaluation")} == {1, 2}
 
 
 @pytest.mark.parametrize("in_process", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_step_leaves_safetensors_and_json_only(tiny_model: Path, tmp_path: Path, in_process: bool) -> None:
     work = stepped(tiny_model, tmp_path, in_process=in_process)
     files = sorted(str(path.relative_to(work.folder)) for path in work.folder.rglob("*") if path.is_file())
-    assert [name for name in files if name != "work.json"] == [
+    assert [name for name in files if name != "work.json" and not name.startswith("checkpoints/")] == [
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
         "loss.jsonl",
@@ -412,7 +419,7 @@ def test_out_of_memory_halves_micro_batches_and_keeps_batches(
 def test_what_was_too_large_is_known_after_a_kill(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run" / "work" / "checkpoints"
     folder.mkdir(parents=True)
-    (folder / "memory.json").write_text("[4, 2]")
+    write_sealed(folder / "memory.json", {"sizes": [4, 2]})
     sizes = fit_only(monkeypatch, 1)
     work = stepped(tiny_model, tmp_path / "run", batch_size=4, micro_batch_size=4)
     assert set(sizes) == {1}

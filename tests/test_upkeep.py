@@ -12,6 +12,7 @@ import pytest
 from cai_bootstrap.__main__ import main
 from cai_bootstrap.errors import RunLocked
 from cai_bootstrap.store.artifacts import Artifact, render_manifest
+from cai_bootstrap.store.files import write_sealed
 from cai_bootstrap.store.run import Run, Work, step
 from cai_bootstrap.store.upkeep import no_runs, unused, verify_run
 
@@ -87,7 +88,7 @@ def test_what_a_run_only_comes_from_is_verified_too(root: Path) -> None:
     content = json.loads(state.read_bytes())
     content["stages"]["explicit"]["steps"] = {"model": pointed(root, "model").digest}
     base = pointed(root, "base")
-    state.write_text(json.dumps(content))
+    write_sealed(state, content)
     content_file = base.path / "content.json"
     content_file.write_bytes(content_file.read_bytes().replace(b"base", b"case"))
     problems = {each.name: each.problem for each in verify_run(root, "mine")}

@@ -20,6 +20,7 @@ from typing import Any
 
 from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
 from cai_bootstrap.errors import CaiError, OutOfMemory, StepFailed
+from cai_bootstrap.redact import redact_outputs
 
 _PR_SET_PDEATHSIG = 1
 _STOPPING_S = 25.0
@@ -44,6 +45,7 @@ def _die_with_parent(parent: int) -> None:
 
 
 def _serve(connection: Connection, parent: int, build: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    redact_outputs()
     _die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     try:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
 from cai_bootstrap.config import EngineConfig
-from cai_bootstrap.store.files import write_atomic
+from cai_bootstrap.store.files import read_sealed, write_sealed
 from cai_bootstrap.store.work import Progress
 
 MACHINE_FILE = "machine.json"
@@ -24,13 +23,13 @@ def resolve_engine(run_folder: Path, engine: EngineConfig, progress: Progress) -
     if engine.is_settled:
         return engine
     path = run_folder / MACHINE_FILE
-    measured = json.loads(path.read_bytes()) if path.exists() else {}
+    measured = read_sealed(path, "remove it and run the same command again, which measures anew") or {}
     if not measured:
         with progress.task("measuring the machine", None):
             child = Child(_measure, {"device": engine.device})
             measured = child.call("measured")
             child.close()
-        write_atomic(path, (json.dumps(measured, indent=2) + "\n").encode())
+        write_sealed(path, measured)
     return measure.resolve(engine, measured)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cai_bootstrap.report.plan import PlannedStep
 from cai_bootstrap.store.artifacts import Store
-from cai_bootstrap.store.run import read_run, run_folder
+from cai_bootstrap.store.run import read_config, read_run
 
 _NOWHERE = ("paths", "run")
 """Keys that say where, not what."""
@@ -37,10 +37,7 @@ def describe_changes(root: Path, run: str, stage: str, config: Mapping[str, Any]
 
 
 def _last_config(root: Path, run: str, stage: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads((run_folder(root, run) / stage / "config.json").read_bytes()))
-    except FileNotFoundError:
-        return {}
+    return read_config(root, run, stage) or {}
 
 
 def _keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:

@@ -53,7 +53,7 @@ def decide_gap(work: Work, *, cued: Artifact, **fewshot: Artifact) -> None:
     work.write_json("shots.json", {"better": best})
 
 
-@step(version=1)
+@step(version=2)
 def decide_gate(
     work: Work,
     *,
@@ -69,7 +69,7 @@ def decide_gate(
     work.write_json("gate.json", result.to_row())
 
 
-@step(version=1)
+@step(version=2)
 def decide_safety_gate(
     work: Work,
     *,
@@ -84,13 +84,12 @@ def decide_safety_gate(
     """
     result, base = _decided(work, stage, warnings, trained, others)
     report = safety(eval_records(trained), base.get("parent", base["cued"]), work.settings["max_over_refusal"])
-    checks = [*result.checks, *report["checks"]]
-    result = dataclasses.replace(result, checks=checks, passed=all(check["passed"] for check in checks))
+    result = _with_checks(result, report["checks"], work.settings["override"])
     work.write_json("gate.json", result.to_row())
     work.write_json("safety.json", report)
 
 
-@step(version=1)
+@step(version=2)
 def decide_judging_gate(
     work: Work,
     *,
@@ -110,10 +109,16 @@ def decide_judging_gate(
     taught = pyarrow.parquet.read_table(pairs.path / "pairs.parquet", columns=["instruction", "kind", "chosen", "group"])
     suite = tasks.load_suite(trained.manifest["values"]["suite"], trained.manifest["values"]["split"])
     report = judging(eval_records(trained), taught.to_pylist(), suite)
-    checks = [*result.checks, *report["checks"]]
-    result = dataclasses.replace(result, checks=checks, passed=all(check["passed"] for check in checks))
+    result = _with_checks(result, report["checks"], work.settings["override"])
     work.write_json("gate.json", result.to_row())
     work.write_json("judging.json", report)
+
+
+def _with_checks(result: GateResult, more: list[dict[str, Any]], override: str | None) -> GateResult:
+    """The result with further checks, which can make it fail."""
+    checks = [*result.checks, *more]
+    passed = all(check["passed"] for check in checks)
+    return dataclasses.replace(result, checks=checks, passed=passed, override=None if passed else override)
 
 
 def _decided(

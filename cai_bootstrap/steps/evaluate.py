@@ -28,7 +28,7 @@ _DECIDED = ("\n\n", "\nInstruction:", "\nResponse:", "\nQuestion:", "\nQ:", "\nA
 strict verdict (text behind the answer is no proper end), so it is not generated. The stop itself is kept in the output."""
 
 
-@step(version=2, grows="max_tokens")
+@step(version=3, grows="max_tokens")
 def write_outputs(
     work: Work, *, session: Session, model: Artifact, suite: str, split: str, arm: str, shots: list[list[str]]
 ) -> None:
@@ -110,7 +110,7 @@ def _as_one(unit: str, members: Sequence[EvalRecord]) -> EvalRecord:
 def draw(items: list[HeldOutItem], num_items: int) -> list[HeldOutItem]:
     """All items for 0, else about `num_items`, every kind in its proportion, by a fixed seed and never by an answer.
 
-    Groups are drawn whole.
+    Groups are drawn whole. What is drawn of fewer is among what is drawn of more, so that arms on both can be compared.
     """
     if not num_items or num_items >= len(items):
         return items
@@ -118,7 +118,8 @@ def draw(items: list[HeldOutItem], num_items: int) -> list[HeldOutItem]:
     chosen: set[str] = set()
     for kind in dict.fromkeys(item.kind for item in items):
         units = list(dict.fromkeys(item.group or item.id for item in items if item.kind == kind))
-        chosen.update(rng.sample(units, max(1, round(num_items * len(units) / len(items)))))
+        rng.shuffle(units)
+        chosen.update(units[: max(1, round(num_items * len(units) / len(items)))])
     return [item for item in items if (item.group or item.id) in chosen]
 
 

@@ -25,7 +25,7 @@ def evaluate_gate(
     warnings: Sequence[str] = (),
     retained: Mapping[str, tuple[Sequence[EvalRecord], Sequence[EvalRecord]]] | None = None,
 ) -> GateResult:
-    """The gate's result: passed only when every check is. An override is recorded, it never makes a gate pass.
+    """The gate's result: passed only when every check is. An override of a failed gate is recorded, it never makes it pass.
 
     Checks, all on the same items: the trained model's strict rate reaches `gate.min_strict`; it beats the base model's
     cued content (difference above 0 and exact McNemar p below `gate.max_p_value`); it is not inferior to the base
@@ -48,11 +48,12 @@ def evaluate_gate(
         _not_below_fewshot(trained, base["fewshot"], gate.noninferiority_margin),
         *(_retains(suite, before, after, gate) for suite, (before, after) in sorted((retained or {}).items())),
     ]
+    passed = all(check["passed"] for check in checks)
     return GateResult(
         stage=stage,
-        passed=all(check["passed"] for check in checks),
+        passed=passed,
         checks=checks,
-        override=gate.override,
+        override=None if passed else gate.override,
         warnings=list(warnings),
     )
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from cai_bootstrap.engines.engine import Engine
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import RecordError, StepFailed
+from cai_bootstrap.redact import redact
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Work
 from cai_bootstrap.store.work import Rows
@@ -106,7 +107,7 @@ def _around_failures(
         return make(part, seeds)
     except RecordError as error:
         if len(part) == 1:
-            return [*instead(part[0]), {_ASIDE: {"name": name(part[0]), "reason": str(error)}}]
+            return [*instead(part[0]), {_ASIDE: {"name": name(part[0]), "reason": redact(str(error))}}]
     half = len(part) // 2
     halves = ((part[:half], seeds[:half]), (part[half:], seeds[half:]))
     return [row for some, own in halves for row in _around_failures(make, some, own, name, instead)]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
+import math
 import random
-import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -17,17 +16,16 @@ from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import OutOfMemory, UserError
 from cai_bootstrap.store.artifacts import Artifact
-from cai_bootstrap.store.files import make_folder, write_atomic
+from cai_bootstrap.store.files import make_folder, read_sealed, write_sealed
 from cai_bootstrap.store.run import Work, step
 
-_CHECKPOINTS = "checkpoints"
 _MEMORY = "memory.json"
 """Beside the checkpoints: the sizes of micro-batches that did not fit the memory."""
 _MAX_HALVINGS = 3
 _COLUMNS = ("id", "prompt", "chosen", "rejected", "chosen_eos", "rejected_eos", "group")
 
 
-@step(version=6)
+@step(version=7)
 def train_adapter(
     work: Work,
     *,
@@ -41,7 +39,7 @@ def train_adapter(
     """The folder `adapter/` (safetensors), `training.json` with what was really trained, and `loss.jsonl`.
 
     DPO's reference is `model`, or `reference` where one is given; pairs of a group have none. Of the pairs of earlier stages,
-    `replayed`, equal parts are trained as well: the share `replay` of all, again and again where there are too few;
+    `replayed`, some are trained as well: the share `replay` of all, again and again where there are too few;
     without `replay_preferences` their chosen responses only.
 
     `cadence` holds checkpoint_minutes and checkpoint_steps, which change nothing of the result; without it they are in the
@@ -59,7 +57,7 @@ def train_adapter(
         earlier = drawn(list(replayed.values()), len(rows), config["replay"], random.Random(work.seed))
         rows += [{**row, "only_chosen": not config["replay_preferences"]} for row in earlier]
     session.release()
-    folder = work.folder / _CHECKPOINTS
+    folder = work.checkpoints
     make_folder(folder)
     facts, losses = _fitting(
         work,
@@ -88,7 +86,6 @@ def train_adapter(
         work.write_bytes(f"adapter/{name}", (folder / "finished" / name).read_bytes())
     work.write_json("training.json", facts)
     work.write_rows("loss.jsonl", losses)
-    shutil.rmtree(folder)
 
 
 def read_rows(pairs: Artifact) -> list[dict[str, Any]]:
@@ -102,16 +99,20 @@ def read_rows(pairs: Artifact) -> list[dict[str, Any]]:
 
 
 def drawn(replayed: list[Artifact], num_own: int, share: float, rng: random.Random) -> list[dict[str, Any]]:
-    """Pairs of each artifact in equal parts, `share` of them and of the `num_own` others together; groups stay whole.
+    """Pairs of each artifact, together `share` of them and of the `num_own` others; groups stay whole.
 
-    None comes again before all have come.
+    Of a stage that taught with more pairs more come, by the square root of their number: what took thirty times as many to
+    teach is forgotten sooner. None comes again before all have come.
     """
-    num_each = round(num_own * share / (1 - share) / len(replayed))
-    drawn: list[dict[str, Any]] = []
     for artifact in replayed:
         artifact.verify()
+    held = [read_rows(artifact) for artifact in replayed]
+    parts = [math.sqrt(len(rows)) for rows in held]
+    drawn: list[dict[str, Any]] = []
+    for rows, part in zip(held, parts, strict=True):
+        num_each = round(num_own * share / (1 - share) * part / sum(parts))
         groups: dict[str, list[dict[str, Any]]] = {}
-        for row in read_rows(artifact):
+        for row in rows:
             groups.setdefault(row["group"] or row["id"], []).append(row)
         units, found = list(groups.values()), list[dict[str, Any]]()
         while any(len(unit) <= num_each - len(found) for unit in units):
@@ -147,7 +148,7 @@ def _fitting(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Train, with smaller micro-batches where they do not fit the memory; those that did not are known after a kill too."""
     path, wanted = arguments["checkpoint_folder"] / _MEMORY, arguments["config"]
-    too_large: list[int] = json.loads(path.read_bytes()) if path.exists() else []
+    too_large: list[int] = (read_sealed(path, f"remove {path.parent}") or {"sizes": []})["sizes"]
     while True:
         size = halved(wanted["batch_size"], wanted["micro_batch_size"], len(too_large))
         try:
@@ -163,7 +164,7 @@ def _fitting(
                     f"train.max_length than {wanted['max_length']}, train.quantization=nf4, or "
                     f"train.gradient_checkpointing=true ({error})"
                 ) from error
-            write_atomic(path, json.dumps(too_large).encode())
+            write_sealed(path, {"sizes": too_large})
             continue
         if too_large:
             work.warn(f"out of memory with micro-batches of {', '.join(map(str, too_large))}: trained with {size}")

@@ -8,14 +8,16 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cai_bootstrap.errors import DiskFull, UserError
-from cai_bootstrap.store.provenance import ordered_json
+from cai_bootstrap.errors import CorruptArtifact, DiskFull, UserError
+from cai_bootstrap.store.provenance import digest, ordered_json
 
-_TEMPORARY_SUFFIX = ".being-written"
+TEMPORARY_SUFFIX = ".being-written"
+_SEAL = "sha256"
+"""The key of a file's own hash."""
 # EFBIG is a file-size limit (ulimit -f), EDQUOT a quota: the same trouble for the user, and the same way out.
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -74,7 +76,7 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
     After a kill at any instant the whole old content or the whole new one is there. Missing folders are made. Raises
     DiskFull when no space is left (the old content stays), UserError when the place cannot be written.
     """
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY_SUFFIX}"
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
     with storage_errors(path):
         make_folder(path.parent)
         try:
@@ -96,9 +98,34 @@ def write_atomic(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file that carries its own hash, whole or not at all. Raises as `open_atomic` does, UserError for what JSON
+    cannot hold.
+    """
+    sealed = {**value, _SEAL: digest({key: inner for key, inner in value.items() if key != _SEAL})}
+    write_atomic(path, (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read_sealed(path: Path, way_out: str) -> dict[str, Any] | None:
+    """What `write_sealed` wrote, without the hash; None when there is no file.
+
+    Raises CorruptArtifact, with the way out, for a file that was altered or that carries no hash.
+    """
+    try:
+        told = json.loads(path.read_bytes())
+        seal = told.pop(_SEAL)
+        if digest(told) != seal:
+            raise ValueError("it was altered")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptArtifact(f"{path} cannot be read ({error!r:.200}): {way_out}") from error
+    return dict(told)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files that killed writers left anywhere under `folder`."""
-    for leftover in folder.rglob(f".*{_TEMPORARY_SUFFIX}"):
+    for leftover in folder.rglob(f".*{TEMPORARY_SUFFIX}"):
         leftover.unlink(missing_ok=True)
 
 

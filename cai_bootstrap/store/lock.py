@@ -23,6 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cai_bootstrap.errors import RunLocked
+from cai_bootstrap.redact import redact_words
 from cai_bootstrap.store.files import make_folder, storage_errors, write_atomic
 
 SIGN_OF_LIFE_S = 10.0
@@ -186,7 +187,8 @@ def this_machine() -> str:
 def _announced(lock: FileLock, holder_file: Path, what: str) -> Iterator[Lease]:
     lease = Lease(what, holder_file, secrets.token_hex(8))
     try:
-        command = " ".join(shlex.join(sys.orig_argv).split())  # `python -c` may hold newlines; messages are one line
+        # `python -c` may hold newlines; messages are one line.
+        command = " ".join(shlex.join(redact_words(sys.orig_argv)).split())
         holder = {
             "what": what,
             "pid": os.getpid(),

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,8 +14,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from cai_bootstrap.errors import CorruptArtifact, MissingArtifact, StepFailed, UserError
+from cai_bootstrap.redact import redact_values
 from cai_bootstrap.store.artifacts import Artifact, Store, write_manifest
-from cai_bootstrap.store.files import full_disk, make_folder, remove_leftovers, storage_errors, write_atomic
+from cai_bootstrap.store.files import (
+    TEMPORARY_SUFFIX,
+    full_disk,
+    make_folder,
+    read_sealed,
+    remove_leftovers,
+    storage_errors,
+    write_sealed,
+)
 from cai_bootstrap.store.lock import Lease, artifact_lock, run_lock, start_lock
 from cai_bootstrap.store.provenance import canonical_json, code_revision, library_versions
 from cai_bootstrap.store.work import (
@@ -56,16 +64,16 @@ def read_run(root: Path, name: str) -> dict[str, Any] | None:
     Raises CorruptArtifact when it is unreadable.
     """
     path = run_folder(root, name) / "run.json"
-    try:
-        state = json.loads(path.read_bytes())
-        if state["name"] != name or not all("steps" in stage for stage in state["stages"].values()):
-            raise ValueError("it is not this run's")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        way_out = "remove it and run the same command again; finished steps are found by their digests"
-        raise CorruptArtifact(f"{path} cannot be read ({error!r:.200}): {way_out}") from error
-    return dict(state)
+    way_out = "remove it and run the same command again; finished steps are found by their digests"
+    state = read_sealed(path, way_out)
+    if state is not None and state.get("name") != name:
+        raise CorruptArtifact(f"{path} cannot be read (it is that of run {state.get('name')!r}): {way_out}")
+    return state
+
+
+def read_config(root: Path, run: str, stage: str) -> dict[str, Any] | None:
+    """A stage's resolved config as `Run.save_config` left it; None when it has not begun. Raises CorruptArtifact."""
+    return read_sealed(run_folder(root, run) / stage / "config.json", "remove it and run the same command again")
 
 
 class Run:
@@ -94,6 +102,7 @@ class Run:
         with contextlib.ExitStack() as resources:
             with start_lock(self.root):
                 self._lease = resources.enter_context(run_lock(self.folder, f"run {self.name}"))
+            remove_leftovers(self.folder)
             state = read_run(self.root, self.name)
             if state is None:
                 state = {"name": self.name, "created_at": _now(), "stages": {}}
@@ -185,9 +194,7 @@ class Run:
         """Write a stage's resolved config beside its pointers. Raises UserError when JSON cannot hold it."""
         self._require_held()
         _check_name("stage", stage)
-        canonical_json(dict(config))
-        data = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        write_atomic(self.folder / stage / "config.json", data.encode())
+        write_sealed(self.folder / stage / "config.json", redact_values(config))
 
     def _compute(
         self,
@@ -283,7 +290,8 @@ class Run:
             return
         with storage_errors(link):
             make_folder(link.parent)
-            temporary = link.with_name(f".{name}.{secrets.token_hex(4)}")
+            temporary = link.with_name(f".{name}{TEMPORARY_SUFFIX}")
+            temporary.unlink(missing_ok=True)
             temporary.symlink_to(relative)
             temporary.replace(link)
 
@@ -297,7 +305,7 @@ class Run:
     def _save(self, state: dict[str, Any]) -> None:
         assert self._lease is not None  # since __enter__
         self._lease.require()
-        write_atomic(self.folder / "run.json", (json.dumps(state, indent=2, ensure_ascii=False) + "\n").encode())
+        write_sealed(self.folder / "run.json", state)
 
     def _require_held(self) -> None:
         if not self._state:

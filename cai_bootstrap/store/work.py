@@ -13,15 +13,27 @@ from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self, TypeVar
 
 from cai_bootstrap.errors import CorruptArtifact, UserError
+from cai_bootstrap.redact import redact
 from cai_bootstrap.store.artifacts import MANIFEST, RECORDS, Artifact, read_manifest
-from cai_bootstrap.store.files import dump_row, load_rows, make_folder, open_atomic, storage_errors, sync_folder, write_atomic
+from cai_bootstrap.store.files import (
+    dump_row,
+    load_rows,
+    make_folder,
+    open_atomic,
+    read_sealed,
+    storage_errors,
+    sync_folder,
+    write_atomic,
+    write_sealed,
+)
 from cai_bootstrap.store.journal import JOURNAL, Journal, JournalEntry
 from cai_bootstrap.store.provenance import canonical_json, digest, ordered_json
 
 DROPPED = "dropped.jsonl"
 _SHARDS = "shards"
 _STATE = "work.json"
-IN_PROGRESS_ONLY = frozenset({_SHARDS, JOURNAL, _STATE})
+_CHECKPOINTS = "checkpoints"
+IN_PROGRESS_ONLY = frozenset({_SHARDS, JOURNAL, _STATE, _CHECKPOINTS})
 """Entries of a partial folder that its artifact does not keep: their content is in the step's own files."""
 
 Rows = list[dict[str, Any]]
@@ -135,7 +147,7 @@ class Work:
     A context manager: its end says whether the function did.
 
     After a kill the function is called again with the same arguments and the same folder: what `shard` committed comes
-    back, and files that the function left there itself (a trainer's checkpoints) still lie there.
+    back, and what the function left in `checkpoints` still lies there.
     """
 
     def __init__(
@@ -175,6 +187,13 @@ class Work:
         self._in_shard = False
         self._engines, self._warnings = self._read_state()
         self._earlier_engines = list(self._engines)
+
+    @property
+    def checkpoints(self) -> Path:
+        """A folder for what the step itself goes on from after a kill. It goes when the artifact is committed, and not before:
+        until then a kill would cost all of it.
+        """
+        return self.folder / _CHECKPOINTS
 
     def shard(self, index: int, compute: Callable[[int], Rows]) -> None:
         """Commit a shard's rows, computed with the shard's own seed, unless they are committed; `rows_of` reads them back.
@@ -258,6 +277,7 @@ class Work:
 
     def warn(self, text: str) -> None:
         """Add a warning about validity; it stays with the artifact and every run that uses it. Kept over a kill."""
+        text = redact(text)
         if text not in self._warnings:
             self._warnings.append(text)
             self._write_state()
@@ -311,17 +331,15 @@ class Work:
 
     def _read_state(self) -> tuple[list[dict[str, Any]], list[str]]:
         try:
-            state = json.loads((self.folder / _STATE).read_bytes())
-            return list(state["engines"]), list(state["warnings"])
-        except FileNotFoundError:
-            return [], []
-        except (ValueError, KeyError, TypeError):
+            state = read_sealed(self.folder / _STATE, "") or {"engines": [], "warnings": []}
+        except CorruptArtifact:
             return [], [f"{_STATE} of an interrupted attempt was damaged: its engine and warnings are lost"]
+        return list(state["engines"]), list(state["warnings"])
 
     def _write_state(self) -> None:
         state = {"engines": self._engines, "warnings": self._warnings}
         self._require_locks()
-        write_atomic(self.folder / _STATE, canonical_json(state).encode())
+        write_sealed(self.folder / _STATE, state)
 
 
 def is_complete(partial: Path, stage: str, name: str, digest: str) -> bool:
@@ -348,7 +366,8 @@ def commit(partial: Path, final: Path) -> None:
 
 
 def _remove_progress(folder: Path) -> None:
-    for name in IN_PROGRESS_ONLY - {_SHARDS}:
-        (folder / name).unlink(missing_ok=True)
-    if (folder / _SHARDS).exists():
-        shutil.rmtree(folder / _SHARDS)
+    for name in sorted(IN_PROGRESS_ONLY):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,48 @@
+"""`kill -9` loses at most the shard in flight: random kills of the command line, forked and as new processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+FULL = os.environ.get("CRASH") == "full"
+
+
+def killed(folder: Path, *arguments: str) -> str:
+    """What `kills.py` counted; the test fails when it found something lost."""
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(Path(__file__).with_name("kills.py")), str(folder), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_kills_of_forks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = killed(tmp_path, "--kills", "950" if FULL else "12", "--seed", "20261122")
+    with capsys.disabled():
+        print(f"\nforks: {line}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_kills_of_new_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # A new process imports for some seconds before it does anything.
+    line = killed(tmp_path, "--kills", "50" if FULL else "2", "--seed", "7", "--longest-s", "16", "--real")
+    with capsys.disabled():
+        print(f"\nnew processes: {line}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_resumed_equals_uninterrupted_to_the_bit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Five kills a run, in generation, in the middle of epochs and of accumulated steps, in merging and in evaluation.
+    line = killed(tmp_path, "--kills", "250" if FULL else "10", "--per-run", "5", "--longest-s", "1.5", "tiny")
+    with capsys.disabled():
+        print(f"\ntiny real model: {line}")
