@@ -1,6 +1,5 @@
 """`Run.step`: found or computed, pointers, and what a changed configuration does to them."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

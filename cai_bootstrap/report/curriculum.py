@@ -17,7 +17,7 @@ CURRICULUM_FILE = "curriculum.txt"
 _COLUMNS = ["stage", "base [95 %]", "parent [95 %]", "trained [95 %]", "gate", "pairs", "lines", "answers", "min."]
 _LEGEND = (
     "base: zero-shot content of the base model; parent, trained: strict; all on the stage's own held-out suite",
-    "lines: share of the listed lines that were kept as instructions; answers: share of these with a kept answer",
+    "lines: share of the listed lines that were kept as instructions; answers: share of these (stage 6: of all prompts) kept",
     "min.: minutes that the stage's steps took, what was measured for it in the baseline left out",
 )
 
@@ -55,7 +55,11 @@ def _row(run: Run, name: str, anew: str | None) -> list[str]:
         f"{gate_word(entry)}, {outdated_word(anew)}" if anew else gate_word(entry),
         "–" if pairs is None else str(pairs.json("statistics.json")["num_pairs"]),
         _share_of_lines(run.artifact(name, f"instructions{suffix}")),
-        _share_answered(run.artifact(name, f"kept{suffix}"), run.artifact(name, f"instructions{suffix}")),
+        # Stage 6 answers committed prompts, too.
+        _share_answered(
+            run.artifact(name, f"kept{suffix}"),
+            run.artifact(name, f"prompts{suffix}") or run.artifact(name, f"instructions{suffix}"),
+        ),
         _minutes(run, name),
     ]
 
@@ -71,10 +75,10 @@ def _share_of_lines(instructions: Artifact | None) -> str:
     return f"{kept} of {kept + dropped}"
 
 
-def _share_answered(kept: Artifact | None, instructions: Artifact | None) -> str:
-    if kept is None or instructions is None:
+def _share_answered(kept: Artifact | None, asked: Artifact | None) -> str:
+    if kept is None or asked is None:
         return "–"
-    return f"{kept.manifest['num_records']} of {instructions.manifest['num_records']}"
+    return f"{kept.manifest['num_records']} of {asked.manifest['num_records']}"
 
 
 def _minutes(run: Run, name: str) -> str:

@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--term", action="store_true", help="SIGTERM instead of SIGKILL")
     parser.add_argument("--real", action="store_true", help="new processes instead of forks")
     parser.add_argument("words", nargs="*", help="the command line; stage 1 with the scripted engine where there is none")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     if not given.real:
         os.environ["OMP_NUM_THREADS"] = "1"

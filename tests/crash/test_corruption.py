@@ -22,8 +22,8 @@ from cai_bootstrap.store.run import read_config, read_run
 from cai_bootstrap.store.upkeep import verify_run
 
 FULL = os.environ.get("CRASH") == "full"
-NUM_MUTATIONS = 1000 if FULL else 120
-NUM_PARTIAL = 200 if FULL else 12
+NUM_MUTATIONS = 1000 if FULL else 80
+NUM_PARTIAL = 200 if FULL else 5
 
 
 def truncate(data: bytes, other: bytes, rng: random.Random) -> bytes:

@@ -92,7 +92,7 @@ def fill_everywhere(root: Path, every: int) -> None:
 @pytest.mark.timeout(3600)
 def test_a_full_disk_at_every_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "CRASH_LOG": str(tmp_path / "log")}
-    command = [sys.executable, __file__, str(tmp_path / "disk"), "1" if FULL else "9"]
+    command = [sys.executable, __file__, str(tmp_path / "disk"), "1" if FULL else "61"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with capsys.disabled():

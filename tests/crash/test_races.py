@@ -12,7 +12,7 @@ from disk import in_fork
 from cai_bootstrap.errors import RunLocked
 from cai_bootstrap.store.run import Run
 
-NUM_RACES = 100 if os.environ.get("CRASH") == "full" else 10
+NUM_RACES = 100 if os.environ.get("CRASH") == "full" else 5
 
 
 def race(folder: Path) -> list[str]:
