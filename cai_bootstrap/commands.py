@@ -59,7 +59,8 @@ options:
   --version
 
 exit codes:
-  0 done    1 failed gate or failed run    2 a mistake in the command (one line says what to write)    130 interrupted
+  0 done    1 failed gate or failed run    2 a mistake in the command (one line says what to write)
+  130 Ctrl-C    143 SIGTERM; a training is saved first, and the same command goes on
 """
 
 VERB_HELP = {

@@ -139,3 +139,13 @@ def test_a_step_grows_with_one_of_its_settings(tmp_path: Path) -> None:
 
     with Run(tmp_path, "r") as run, pytest.raises(UserError, match=r"'sampling.max_tokens', which is none of its settings"):
         run.step("explicit", "candidates", nothing, settings={"sampling": 3}, seed=1)
+
+
+def test_an_artifact_of_an_earlier_version_is_not_looked_at(tmp_path: Path) -> None:
+    def write(work: Work) -> None:
+        work.write_json("content.json", None)
+
+    with Run(tmp_path, "r") as run:
+        run.step("explicit", "drafts", step(version=1)(write), settings={}, seed=1)
+        made = run.step("explicit", "drafts", step(version=2, grows="max_tokens")(write), settings={"max_tokens": 4}, seed=1)
+    assert "grown_from" not in made.manifest

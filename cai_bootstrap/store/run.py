@@ -250,7 +250,7 @@ class Run:
         rest, limit = without_setting(facts, grows)
         same, seeded_by = dict[Any, Artifact](), step_digest(rest)
         for made in self.store.versions(stage, name):
-            if made.manifest["function"] == facts["function"]:
+            if all(made.manifest[key] == facts[key] for key in ("function", "version")):  # others may have other settings
                 other, smaller = without_setting(made.manifest, grows)
                 if smaller < limit and step_digest(other) == seeded_by:
                     same[smaller] = made
