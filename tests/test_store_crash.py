@@ -8,11 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forks import in_fork
 
 from cai_bootstrap.errors import DiskFull
 from cai_bootstrap.store.artifacts import Artifact, Store
@@ -87,19 +87,6 @@ def test_killed_before_every_file_operation(tmp_path: Path) -> None:
 
 def test_full_disk_in_the_middle_of_a_step(tmp_path: Path) -> None:
     assert start("full", tmp_path, tmp_path / "log").wait() == 0
-
-
-def in_fork(body: Callable[[], None]) -> int:
-    """Runs `body` in a forked process; returns its exit code, negative for a signal."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            body()
-            os._exit(0)
-        except BaseException as error:  # noqa: BLE001 - whatever it was, a forked child must not return into pytest
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(70)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def kill_before_operation(number: int, root: Path) -> None:

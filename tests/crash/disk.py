@@ -131,19 +131,6 @@ class Disk:
                 (target / entry.name).write_bytes(data if is_flushed else data[: len(data) // 2])
 
 
-def in_fork(body: Callable[[], None]) -> int:
-    """Runs `body` in a forked process; returns its exit code, negative for a signal."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            body()
-            os._exit(0)
-        except BaseException as error:  # noqa: BLE001 - whatever it was, a forked child must not return into pytest
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(70)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 def die() -> None:
     """Ends this process as `kill -9` does."""
     os.kill(os.getpid(), signal.SIGKILL)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from disk import Disk, die, in_fork
+from disk import Disk, die
+from forks import as_script, in_fork, run_script
 from kills import WORDS
-from test_points import CHECKOUT, contents, scenario
+from test_points import contents, scenario
 
 from cai_bootstrap.__main__ import main
 from cai_bootstrap.errors import CorruptArtifact, MissingArtifact
@@ -133,17 +133,10 @@ def damage_partial(root: Path, num_damages: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_damaged_leftovers_are_computed_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "CRASH_LOG": str(tmp_path / "log")}
-    command = [sys.executable, __file__, str(tmp_path / "disk"), str(NUM_PARTIAL)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    line = run_script(__file__, tmp_path / "disk", NUM_PARTIAL)
     with capsys.disabled():
-        print(f"\n{done.stdout.strip()}")
+        print(f"\n{line}")
 
 
 if __name__ == "__main__":
-    import torch  # before the forks: each would load it anew
-
-    torch.set_num_threads(1)
-    Path(sys.argv[1]).mkdir(parents=True)
-    damage_partial(Path(sys.argv[1]), int(sys.argv[2]))
+    as_script(damage_partial)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disk import in_fork
-from test_points import CHECKOUT, contents, scenario
+from forks import as_script, in_fork, run_script
+from test_points import contents, scenario
 
 from cai_bootstrap.errors import DiskFull
 from cai_bootstrap.store.upkeep import verify_run
@@ -91,17 +91,10 @@ def fill_everywhere(root: Path, every: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_full_disk_at_every_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "CRASH_LOG": str(tmp_path / "log")}
-    command = [sys.executable, __file__, str(tmp_path / "disk"), "1" if FULL else "61"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    line = run_script(__file__, tmp_path / "disk", 1 if FULL else 61)
     with capsys.disabled():
-        print(f"\n{done.stdout.strip()}")
+        print(f"\n{line}")
 
 
 if __name__ == "__main__":
-    import torch  # before the forks: each would load it anew
-
-    torch.set_num_threads(1)
-    Path(sys.argv[1]).mkdir(parents=True)
-    fill_everywhere(Path(sys.argv[1]), int(sys.argv[2]))
+    as_script(fill_everywhere)

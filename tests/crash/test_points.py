@@ -8,18 +8,17 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from disk import Disk, die, in_fork
+from disk import Disk, die
+from forks import as_script, in_fork, run_script
 
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run, Work, read_run, step
 from cai_bootstrap.training import checkpoints
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 NUM_SHARDS = 2
 KEY = "training"
 
@@ -155,18 +154,11 @@ def crash_everywhere(root: Path, every: int) -> None:
 @pytest.mark.slow
 def test_every_write_is_a_crash_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     every = 1 if os.environ.get("CRASH") == "full" else 61
-    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "CRASH_LOG": str(tmp_path / "log")}
-    command = [sys.executable, __file__, str(tmp_path / "disk"), str(every)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    line = run_script(__file__, tmp_path / "disk", every)
     with capsys.disabled():
-        print(f"\n{done.stdout.strip()}")
-    assert int(done.stdout.split()[0]) > 600 // every
+        print(f"\n{line}")
+    assert int(line.split()[0]) > 600 // every
 
 
 if __name__ == "__main__":
-    import torch  # before the forks: each would load it anew
-
-    torch.set_num_threads(1)
-    Path(sys.argv[1]).mkdir(parents=True)
-    crash_everywhere(Path(sys.argv[1]), int(sys.argv[2]))
+    as_script(crash_everywhere)

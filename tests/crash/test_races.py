@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from disk import in_fork
+from forks import in_fork
 
 from cai_bootstrap.errors import RunLocked
 from cai_bootstrap.store.run import Run
