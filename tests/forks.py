@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
+FULL = os.environ.get("CRASH") == "full"
+"""Whether the full counts are asked for, as `make crash` does."""
 
 
 def in_fork(body: Callable[[], None]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 from collections import Counter
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from disk import Disk, die
-from forks import as_script, in_fork, run_script
+from forks import FULL, as_script, in_fork, run_script
 from kills import WORDS
 from test_points import contents, scenario
 
@@ -21,7 +20,6 @@ from cai_bootstrap.store.artifacts import Store, read_manifest
 from cai_bootstrap.store.run import read_config, read_run
 from cai_bootstrap.store.upkeep import verify_run
 
-FULL = os.environ.get("CRASH") == "full"
 NUM_MUTATIONS = 1000 if FULL else 80
 NUM_PARTIAL = 200 if FULL else 5
 

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forks import as_script, in_fork, run_script
+from forks import FULL, as_script, in_fork, run_script
 from test_points import contents, scenario
 
 from cai_bootstrap.errors import DiskFull
 from cai_bootstrap.store.upkeep import verify_run
 
-FULL = os.environ.get("CRASH") == "full"
 _TAKES_SPACE = {"open", "os.mkdir", "os.symlink", "os.rename"}
 
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from forks import FULL
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-FULL = os.environ.get("CRASH") == "full"
 
 
 def killed(folder: Path, *arguments: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from disk import Disk, die
-from forks import as_script, in_fork, run_script
+from forks import FULL, as_script, in_fork, run_script
 
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run, Work, read_run, step
@@ -153,7 +153,7 @@ def crash_everywhere(root: Path, every: int) -> None:
 
 @pytest.mark.slow
 def test_every_write_is_a_crash_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    every = 1 if os.environ.get("CRASH") == "full" else 61
+    every = 1 if FULL else 61
     line = run_script(__file__, tmp_path / "disk", every)
     with capsys.disabled():
         print(f"\n{line}")

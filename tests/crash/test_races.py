@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-from forks import in_fork
+from forks import FULL, in_fork
 
 from cai_bootstrap.errors import RunLocked
 from cai_bootstrap.store.run import Run
 
-NUM_RACES = 100 if os.environ.get("CRASH") == "full" else 5
+NUM_RACES = 100 if FULL else 5
 
 
 def race(folder: Path) -> list[str]:

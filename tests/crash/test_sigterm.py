@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forks import FULL
 from kills import WORDS, fingerprint
-from test_kills import CHECKOUT, FULL, killed
+from test_kills import CHECKOUT, killed
 
 
 @pytest.mark.slow
