@@ -77,7 +77,7 @@ contract: setup
 
 # Every promise with its counts, seeded. A short version of it is part of `make test`.
 crash: setup
-	CRASH=full $(PYTEST) tests/crash $(ARGS)
+	CRASH=full $(PYTEST) tests/crash -n 2 --dist worksteal --durations=0 $(ARGS)
 
 # In a folder of its own, outside of the checkout; the run that was left alone is first, and both are compared file by file.
 CRASH_REAL := $(or $(TMPDIR),/tmp)/cai-crash-real

@@ -71,7 +71,7 @@ def is_found(root: Path, path: Path) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_every_damage_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_damage_is_found(tmp_path: Path, counted: Callable[[str], None]) -> None:
     assert main([*WORDS, f"paths.root={tmp_path}"]) in (0, 1)
     by_kind: dict[str, list[Path]] = {}
     places = [*(tmp_path / "data/store").rglob("*"), *(tmp_path / "checkpoints").rglob("*")]
@@ -97,9 +97,8 @@ def test_every_damage_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str
         path.write_bytes(data)
         done[f"{mutate.__name__} {name}"] += 1
     assert not any(each.problem for each in verify_run(tmp_path, "default"))
-    with capsys.disabled():
-        told = ", ".join(f"{count} {what}" for what, count in done.most_common(5))
-        print(f"\n{done.total()} mutations of {sum(map(len, by_kind.values()))} files: all found, none used ({told}, …)")
+    told = ", ".join(f"{count} {what}" for what, count in done.most_common(5))
+    counted(f"{done.total()} mutations of {sum(map(len, by_kind.values()))} files: all found, none used ({told}, …)")
 
 
 def damage_partial(root: Path, num_damages: int) -> None:
@@ -130,10 +129,9 @@ def damage_partial(root: Path, num_damages: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_damaged_leftovers_are_computed_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_leftovers_are_computed_again(tmp_path: Path, counted: Callable[[str], None]) -> None:
     line = run_script(__file__, tmp_path / "disk", NUM_PARTIAL)
-    with capsys.disabled():
-        print(f"\n{line}")
+    counted(line)
 
 
 if __name__ == "__main__":

@@ -89,10 +89,9 @@ def fill_everywhere(root: Path, every: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_full_disk_at_every_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_at_every_write(tmp_path: Path, counted: Callable[[str], None]) -> None:
     line = run_script(__file__, tmp_path / "disk", 1 if FULL else 61)
-    with capsys.disabled():
-        print(f"\n{line}")
+    counted(line)
 
 
 if __name__ == "__main__":

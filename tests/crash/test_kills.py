@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,25 +25,22 @@ def killed(folder: Path, *arguments: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_kills_of_forks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_kills_of_forks(tmp_path: Path, counted: Callable[[str], None]) -> None:
     line = killed(tmp_path, "--kills", "950" if FULL else "6", "--seed", "20261122")
-    with capsys.disabled():
-        print(f"\nforks: {line}")
+    counted(line)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_kills_of_new_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_kills_of_new_processes(tmp_path: Path, counted: Callable[[str], None]) -> None:
     # A new process imports for some seconds before it does anything.
     line = killed(tmp_path, "--kills", "50" if FULL else "1", "--seed", "7", "--longest-s", "16", "--real")
-    with capsys.disabled():
-        print(f"\nnew processes: {line}")
+    counted(line)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_resumed_equals_uninterrupted_to_the_bit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resumed_equals_uninterrupted_to_the_bit(tmp_path: Path, counted: Callable[[str], None]) -> None:
     # Five kills a run, in generation, in the middle of epochs and of accumulated steps, in merging and in evaluation.
     line = killed(tmp_path, "--kills", "250" if FULL else "5", "--per-run", "5", "--longest-s", "1.5", "tiny")
-    with capsys.disabled():
-        print(f"\ntiny real model: {line}")
+    counted(line)

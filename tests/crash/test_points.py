@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -152,11 +153,11 @@ def crash_everywhere(root: Path, every: int) -> None:
 
 
 @pytest.mark.slow
-def test_every_write_is_a_crash_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.timeout(3600)
+def test_every_write_is_a_crash_point(tmp_path: Path, counted: Callable[[str], None]) -> None:
     every = 1 if FULL else 61
     line = run_script(__file__, tmp_path / "disk", every)
-    with capsys.disabled():
-        print(f"\n{line}")
+    counted(line)
     assert int(line.split()[0]) > 600 // every
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def race(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_exactly_one_of_two_wins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exactly_one_of_two_wins(tmp_path: Path, counted: Callable[[str], None]) -> None:
     for number in range(NUM_RACES):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -46,5 +47,4 @@ def test_exactly_one_of_two_wins(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert found.count("won") == 1, found
         (refusal,) = [text for text in found if text != "won"]
         assert "run default is in use by process " in refusal
-    with capsys.disabled():
-        print(f"\n{NUM_RACES} races: exactly one winner each time")
+    counted(f"{NUM_RACES} races: exactly one winner each time")

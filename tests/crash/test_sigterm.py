@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,14 @@ from test_kills import CHECKOUT, killed
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_sigterm_at_any_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sigterm_at_any_time(tmp_path: Path, counted: Callable[[str], None]) -> None:
     line = killed(tmp_path, "--kills", "97" if FULL else "3", "--seed", "11", "--term")
-    with capsys.disabled():
-        print(f"\nSIGTERM: {line}")
+    counted(line)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_training_in_a_child_is_saved_when_it_is_terminated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_in_a_child_is_saved_when_it_is_terminated(tmp_path: Path, counted: Callable[[str], None]) -> None:
     # Without SIGTERM there would be no checkpoint: the next one is minutes away.
     training = ["engine.in_process=false", "train.checkpoint_steps=0", "train.checkpoint_minutes=30", "train.num_epochs=40"]
     command = [sys.executable, "-m", "cai_bootstrap", *WORDS, *training]
@@ -55,5 +55,4 @@ def test_a_training_in_a_child_is_saved_when_it_is_terminated(tmp_path: Path, ca
     (facts,) = [json.loads(path.read_bytes()) for path in stopped.rglob("training.json")]
     assert facts["resumed_from_step"] is not None
     assert fingerprint(stopped) == fingerprint(alone)
-    with capsys.disabled():
-        print(f"\nSIGTERM in training: saved and gone after at most {slowest_s:.1f} s, resumed to the same result")
+    counted(f"saved and gone after at most {slowest_s:.1f} s, resumed to the same result")
