@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+_COUNTED = "counted"
 
 
 class RunCli(Protocol):
@@ -53,3 +55,23 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = ModelConfig(name="tiny-random", source=ModelSource.tiny_random, licence="none", sentinels=False)
     prepare(model, target, lambda line: None)
     return target
+
+
+@pytest.fixture
+def counted(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Call it with the line of counts that a proof ends with; told at the end, whichever process counted it."""
+    return lambda line: record_property(_COUNTED, line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints the lines."""
+    lines = [
+        f"{report.nodeid.partition('::')[2]}: {value}"
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for name, value in report.user_properties
+        if name == _COUNTED
+    ]
+    if lines:
+        terminalreporter.section("what the proofs counted")
+        terminalreporter.write_line("\n".join(lines))
