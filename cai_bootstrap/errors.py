@@ -18,7 +18,10 @@ class UserError(CaiError, ValueError):
 
 
 class RecordError(UserError):
-    """One record cannot be processed, such as a prompt longer than the model's context. Steps set it aside and count it."""
+    """A record cannot be processed: its prompt is longer than the model's context, or the engine fails on it.
+
+    Raised for several records it is true of one of them at least. Steps find out which, set it aside and count it.
+    """
 
 
 class MissingArtifact(UserError, FileNotFoundError):

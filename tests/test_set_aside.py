@@ -89,9 +89,40 @@ def test_too_many_bad_records_stop_the_step(tmp_path: Path, num_bad: int, share:
     message = rf"{num_bad} of 8 records failed \(shouting\), more than engine.max_failed_share={share} allows; <0>: it holds a"
     with pytest.raises(StepFailed, match=message):
         run_shout(tmp_path, texts, share)
-    # What was committed counts in the next call as well: it is no way round the limit.
+    # The next call is no way round the limit.
     with pytest.raises(StepFailed, match=message):
         run_shout(tmp_path, texts, share)
+
+
+def test_what_failed_for_a_while_has_spoilt_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(part: list[str], seeds: list[int]) -> Rows:
+        raise RecordError("the engine is down")
+
+    whole = run_shout(tmp_path / "whole", ["a", "b", "c", "d", "e"])
+    sound = shouted
+    monkeypatch.setitem(globals(), "shouted", broken)
+    with pytest.raises(StepFailed, match="3 of 5 records failed"):
+        run_shout(tmp_path / "broken", ["a", "b", "c", "d", "e"])
+    monkeypatch.setitem(globals(), "shouted", sound)
+    after = run_shout(tmp_path / "broken", ["a", "b", "c", "d", "e"])
+    assert after.rows() == whole.rows()
+    assert not after.manifest["warnings"]
+
+
+def test_what_fails_once_goes_well_the_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def failing_once(part: list[str], seeds: list[int]) -> Rows:
+        calls.append(len(part))
+        if len(calls) == 1:
+            raise RecordError("a cosmic ray")
+        return [{"text": text.upper()} for text in part]
+
+    monkeypatch.setitem(globals(), "shouted", failing_once)
+    made = run_shout(tmp_path, ["a", "b", "c", "d"])
+    assert calls == [4, 2, 2]
+    assert [row["text"] for row in made.rows()] == ["A", "B", "C", "D"]
+    assert not made.manifest["warnings"]
 
 
 class Choking(ScriptedEngine):

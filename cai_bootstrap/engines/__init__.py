@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cai_bootstrap.config import EngineConfig, Script
 from cai_bootstrap.engines.engine import Engine
+from cai_bootstrap.engines.failures import Guarded
 from cai_bootstrap.errors import UserError
 
 
@@ -30,9 +31,12 @@ def start(config: EngineConfig, folder: Path) -> Engine:
     """An engine for the model in `folder`. `config` has no `auto` left: see `measure.resolve`."""
     if config.name not in ENGINES:
         raise UserError(f"engine.name={config.name!r} is not known: write one of {', '.join(sorted(ENGINES))}")
-    build = ENGINES[config.name]
     if config.in_process:
-        return build(folder, config)
+        return _guarded(folder, config)
     from cai_bootstrap.engines.child import ChildEngine
 
-    return ChildEngine(build, {"folder": folder, "config": config})
+    return ChildEngine(_guarded, {"folder": folder, "config": config})
+
+
+def _guarded(folder: Path, config: EngineConfig) -> Engine:
+    return Guarded(ENGINES[config.name](folder, config))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from cai_bootstrap.engines.engine import Engine
@@ -63,7 +64,7 @@ def by_shards(
     For an item whose `name` is in `uncut` the rows there are taken and none is made. Rows name their item in the field `by`.
     """
     size, index = int(work.settings["shard_size"]), -1
-    limit, failed = session.config.max_failed_share * total, list[dict[str, str]]()
+    failures = _Failures(task_name, total, session.config.max_failed_share)
 
     def make_each(part: list[T], seed: int) -> Rows:
         # Each record its own seed: what it draws does not hang on which others are made with it.
@@ -71,7 +72,7 @@ def by_shards(
         seeds = [rng.getrandbits(32) for _ in part]
         left = [place for place, item in enumerate(part) if name(item) not in held]
         asked, own = [part[place] for place in left], [seeds[place] for place in left]
-        made = _around_failures(make, asked, own, name, instead or _nothing) if left else []
+        made = _around_failures(make, asked, own, name, instead or _nothing, failures) if left else []
         if not held:
             return made
         of_item: dict[str, Rows] = {}
@@ -81,18 +82,37 @@ def by_shards(
 
     with work.progress.task(task_name, total) as task:
         for index, part in chunks(items, size):
+            before = len(failures.found)
             work.shard(first + index, lambda seed, part=part: make_each(part, seed))  # type: ignore[misc]
-            failed += [row[_ASIDE] for row in work.rows_of([first + index]) if _ASIDE in row]
-            if len(failed) > limit:
-                raise StepFailed(
-                    f"{len(failed)} of {total} records failed ({task_name}), more than engine.max_failed_share="
-                    f"{session.config.max_failed_share} allows; {failed[0]['name']}: {failed[0]['reason']}"
-                )
+            # Those of a shard that an earlier process made are known now; those of one that was made just now are the same.
+            failures.found[before:] = [row[_ASIDE] for row in work.rows_of([first + index]) if _ASIDE in row]
+            failures.require_few()
             task.update(min((index + 1) * size, total))
-    if failed:
-        work.warn(f"{len(failed)} of {total} records failed and were set aside ({task_name}); the first: {failed[0]['reason']}")
-        work.drop({"id": each["name"], "reason": f"{FAILED}: {each['reason']}"} for each in failed)
+    if failures.found:
+        work.warn(
+            f"{len(failures.found)} of {total} records failed and were set aside ({task_name}); "
+            f"the first: {failures.found[0]['reason']}"
+        )
+        work.drop({"id": each["name"], "reason": f"{FAILED}: {each['reason']}"} for each in failures.found)
     return (row for row in work.rows_of(range(first, first + index + 1)) if _ASIDE not in row)
+
+
+@dataclass
+class _Failures:
+    """The records of a step that failed, by name and reason; more than a share of all of them stop it."""
+
+    task_name: str
+    total: int
+    max_share: float
+    found: list[dict[str, str]] = field(default_factory=list)
+
+    def require_few(self) -> None:
+        """Raises StepFailed when they are too many."""
+        if len(self.found) > self.max_share * self.total:
+            raise StepFailed(
+                f"{len(self.found)} of {self.total} records failed ({self.task_name}), more than engine.max_failed_share="
+                f"{self.max_share} allows; {self.found[0]['name']}: {self.found[0]['reason']}"
+            )
 
 
 def _around_failures(
@@ -101,16 +121,23 @@ def _around_failures(
     seeds: list[int],
     name: Callable[[T], str],
     instead: Callable[[T], Rows],
+    failures: _Failures,
 ) -> Rows:
-    """What `make` gives for a part, with those left out that it fails for: the part is halved until they stand alone."""
+    """What `make` gives for a part, with those left out that it fails for: the part is halved until they stand alone.
+
+    What failed for another reason than its records goes well the second time. Too many failures raise before anything of the
+    shard is committed: an engine that is broken for a while has spoilt nothing.
+    """
     try:
         return make(part, seeds)
     except RecordError as error:
         if len(part) == 1:
-            return [*instead(part[0]), {_ASIDE: {"name": name(part[0]), "reason": redact(str(error))}}]
+            failures.found.append({"name": name(part[0]), "reason": redact(str(error))})
+            failures.require_few()
+            return [*instead(part[0]), {_ASIDE: failures.found[-1]}]
     half = len(part) // 2
     halves = ((part[:half], seeds[:half]), (part[half:], seeds[half:]))
-    return [row for some, own in halves for row in _around_failures(make, some, own, name, instead)]
+    return [row for some, own in halves for row in _around_failures(make, some, own, name, instead, failures)]
 
 
 def was_not_cut(row: dict[str, Any]) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.trainer_utils import SchedulerType
 
 from cai_bootstrap.engines.engine import OnDone
-from cai_bootstrap.errors import OutOfMemory, UserError
+from cai_bootstrap.engines.failures import memory_told
+from cai_bootstrap.errors import UserError
 from cai_bootstrap.store.provenance import digest, file_sha256
 from cai_bootstrap.training import checkpoints, order, packing, prefix, summary
 from cai_bootstrap.training.resume import Cadence, trainable
@@ -125,12 +125,12 @@ class Training:
             return
         files = sorted(self.model_folder.glob("*.safetensors"))
         key = digest({"training": self.trainer.key, "model": [file_sha256(path) for path in files]})
-        with _memory_told():
+        with memory_told("training"):
             self.trainer.compute_prefix(key, self.config["micro_batch_size"], on_done)
 
     def score_reference(self, on_done: OnDone | None = None) -> None:
         """The base model's log-probabilities of all pairs, where the method needs them; `on_done` counts pairs."""
-        with _memory_told():
+        with memory_told("training"):
             self.trainer.score_reference(self.config["micro_batch_size"], self.config["checkpoint_minutes"], on_done)
 
     def run(self, on_done: OnDone | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -144,7 +144,7 @@ class Training:
         trainer.add_callback(Cadence(minutes, steps, on_done, lambda: trainer.stop_requested))
         resumed = checkpoints.newest(self.folder, trainer.key)
         trainer.seconds()
-        with _memory_told():
+        with memory_told("training"):
             trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
         if trainer.state.global_step < trainer.state.max_steps:
             trainer.require_going_on()
@@ -166,20 +166,6 @@ def train(on_reference: OnDone | None = None, on_done: OnDone | None = None, **a
     training.compute_prefix()
     training.score_reference(on_reference)
     return training.run(on_done)
-
-
-@contextlib.contextmanager
-def _memory_told() -> Iterator[None]:
-    """Turns what torch and the allocators raise for want of memory into OutOfMemory."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemory(f"training ran out of memory: {error}") from error
-    except RuntimeError as error:
-        # The allocator of the CPU has no class of its own.
-        if "can't allocate memory" not in str(error):
-            raise
-        raise OutOfMemory(f"training ran out of memory: {error}") from error
 
 
 def _common(config: dict[str, Any], num_pairs: int, seed: int, device: str, dtype: str) -> dict[str, Any]:
