@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import random
 import re
 import resource
@@ -28,6 +29,7 @@ from cai_bootstrap.records import FinishReason
 
 if TYPE_CHECKING:
     from cai_bootstrap.engines.engine import Engine
+    from cai_bootstrap.store.work import Progress
 
 _STOP: FinishReason = "stop"
 _NUM_CANDIDATES = 4
@@ -38,6 +40,9 @@ _SPOILED: dict[FinishReason, str] = {
     "stop": "I cannot answer that.",
     "eos": "{0}, {0}, {0}, {0}",
 }
+_LINE = 160
+"""Bytes of a line in its file, spaces and newline with it: where one begins is known without reading those before it."""
+_SHARES = {"answer": 0.4, "complete": 0.3, "generate": 0.3, "respond": 0.0}
 _REQUESTS_PER_SHARD = 2400
 """A shard is flushed to the disk: of a million lines only so many that this is no benchmark of the disk."""
 
@@ -56,7 +61,8 @@ def write_lines(folder: Path, num_lines: int) -> None:
         frames = [[part if not content_words(part) else None for part in re.split(r"(\b[a-z]{3,}\b)", text)] for text in seeds]
         with (folder / f"{kind}.txt").open("w") as file:
             for _ in range(num_lines):
-                file.write("".join(part or rng.choice(words) for part in rng.choice(frames)) + "\n")
+                text = "".join(part or rng.choice(words) for part in rng.choice(frames))
+                file.write(text[: _LINE - 1].ljust(_LINE - 1) + "\n")
 
 
 def write_answers(root: Path, folder: Path) -> None:
@@ -128,8 +134,11 @@ def write_rejected(root: Path, folder: Path) -> None:
         _given(run, "rejected", files, inputs={"kept": kept})
 
 
-def run_step(root: Path, folder: Path, name: str) -> dict[str, Any]:
-    """Seconds of one step, its rows by file, and how much memory the process held before it and at most."""
+def run_step(root: Path, folder: Path, name: str, progress: Progress | None = None) -> dict[str, Any]:
+    """Seconds of one step, its rows by file, and how much memory the process held before it and at most.
+
+    `resumed_after_s` are the seconds until a model was first asked, for a step that one is asked in.
+    """
     from data_path import HELDOUT, SEEDS, some_model
     from scripted import ScriptedSession
 
@@ -140,16 +149,17 @@ def run_step(root: Path, folder: Path, name: str) -> dict[str, Any]:
     from cai_bootstrap.store.run import Run
     from cai_bootstrap.store.runner import bind
 
-    stage, config = stages.load("explicit"), _config()
+    stage, config, engine = stages.load("explicit"), _config(), Lists(folder)
     c = to_dict(config.stage)
-    with Run(root, "million") as run:
+    with Run(root, "million", progress) as run:
         model = some_model(run)
         made = {key: run.artifact("explicit", key) for key in ("instructions", "candidates", "verdicts", "kept", "rejected")}
-        num = int(json.loads((folder / "size.json").read_text())) // _NUM_CANDIDATES
-        settings = {**c["instructions"], "num_instructions": num, "requests_per_shard": _REQUESTS_PER_SHARD}
+        records = int(json.loads((folder / "size.json").read_text()))
+        per_shard = min(_REQUESTS_PER_SHARD, records // 400)
+        settings = {**c["instructions"], "num_instructions": records // _NUM_CANDIDATES, "requests_per_shard": per_shard}
         steps: dict[str, tuple[Any, dict[str, Any], list[str], dict[str, Any]]] = {
             "instructions": (
-                bind(make_instructions, session=ScriptedSession(cast("Engine", Lists(folder)))),
+                bind(make_instructions, session=ScriptedSession(cast("Engine", engine))),
                 {**settings, "engine": "scripted", "dtype": "none", "min_yield": 0.0},
                 [],
                 {"seeds": SEEDS["instructions"], "heldout": HELDOUT, "previous": []},
@@ -172,26 +182,33 @@ def run_step(root: Path, folder: Path, name: str) -> dict[str, Any]:
     dropped = artifact.path / "dropped.jsonl"
     num_dropped = sum(1 for _ in dropped.open("rb")) if dropped.exists() else 0
     num_made = artifact.manifest["num_records"] or artifact.json("statistics.json")["num_pairs"]
-    return {"seconds": seconds, "made": num_made, "dropped": num_dropped, "mib_before": before, "mib_at_most": _memory_mib()}
+    told = {"seconds": seconds, "made": num_made, "dropped": num_dropped, "mib_before": before, "mib_at_most": _memory_mib()}
+    return told if engine.first_asked_s is None else {**told, "resumed_after_s": engine.first_asked_s - begin}
 
 
 class Lists:
-    """An engine that continues every list with the next lines of its kind's file, and can do nothing else."""
+    """An engine that continues a list with lines of its kind's file, at a place that the seed tells; it can do nothing else."""
 
     description: ClassVar = {"engine": "scripted", "dtype": "none", "batch_size": 1}
 
     def __init__(self, folder: Path) -> None:
-        self._files = {intro: (folder / f"{kind}.txt").open() for kind, intro in _intros().items()}
+        self._files = {intro: os.open(folder / f"{kind}.txt", os.O_RDONLY) for kind, intro in _intros().items()}
+        self.first_asked_s: float | None = None
+        """When it was first asked, on `time.perf_counter`'s clock."""
 
     def generate(self, requests: Sequence[Any], on_done: Any = None) -> list[Any]:
         """The lists' next entries."""
         from cai_bootstrap.engines.engine import Generation
 
+        if self.first_asked_s is None:
+            self.first_asked_s = time.perf_counter()
         made = []
         for request in requests:
-            lines = itertools.islice(self._files[request.prompt.partition("\n")[0]], _ENTRIES)
-            entries = [line if not n else f"{_ENTRIES + 1 + n}. {line}" for n, line in enumerate(lines)]
-            text = " " + "".join(entries)
+            file = self._files[request.prompt.partition("\n")[0]]
+            first = request.seed % (os.fstat(file).st_size // _LINE - _ENTRIES)
+            lines = os.pread(file, _ENTRIES * _LINE, first * _LINE).decode().splitlines()
+            entries = [line.rstrip() if not n else f"{_ENTRIES + 1 + n}. {line.rstrip()}" for n, line in enumerate(lines)]
+            text = " " + "\n".join(entries)
             made.append(Generation(text=text, token_ids=(), finish="stop", logprob=0.0, num_prompt_tokens=0))
         return made
 
@@ -217,7 +234,9 @@ def _given(run: Any, name: str, files: dict[str, Any], inputs: dict[str, Any]) -
 def _config() -> Any:
     from cai_bootstrap.__main__ import compose_job
 
-    return compose_job("explicit", ["stage.pairs.min_pairs=1"], "")
+    # Messages are told apart by the words that are others here: of most of their forms there would be none.
+    shares = [f"stage.instructions.kind_shares.{kind}={share}" for kind, share in _SHARES.items()]
+    return compose_job("explicit", ["stage.pairs.min_pairs=1", *shares], "")
 
 
 def _memory_mib() -> float:

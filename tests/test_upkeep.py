@@ -119,6 +119,23 @@ def test_only_what_nothing_refers_to_is_removed(root: Path, capsys: pytest.Captu
     assert "runs refer to everything" in capsys.readouterr().out
 
 
+def test_what_a_promoted_model_of_another_run_needs_stays(root: Path) -> None:
+    # It was trained on a model that its own run no longer points to: that one, and what it was made from, is needed still.
+    with Run(root, "mine") as run:
+        old = run.artifact("explicit", "model")
+    assert old is not None
+    with Run(root, "theirs") as run:
+        model = run.step("implicit", "model", leave, settings={}, inputs={"model": old}, values={"content": "child"}, seed=1)
+        gate = run.step("implicit", "gate", leave, settings={}, inputs={"model": model}, values={"content": "gate"}, seed=1)
+        run.record_stage("implicit", gate, passed=True)
+    with Run(root, "mine") as run:
+        made(run, "base", "another base")  # takes the run's pointers to adapter and model along
+    assert unused(root), "there is something to remove"
+    assert main(["gc", "--yes", f"paths.root={root}"]) == 0
+    assert [each.problem for each in verify_run(root, "theirs")] == [""] * 5
+    assert model.path.exists()
+
+
 def test_interrupted_steps_stay_unless_asked_for(root: Path) -> None:
     partial = root / "checkpoints" / "explicit" / "model-0123456789abcdef.partial"
     partial.mkdir()

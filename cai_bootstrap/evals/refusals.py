@@ -87,6 +87,7 @@ _CONDEMNS = _any(
     r"\b(?:is|are) (?:not|no) (?:better|worse|less|more)\b|\bjust as (?:good|clever|smart|important)\b",
 )
 """The thing is wrong or does harm, or the prejudice is not true."""
+_NEGATED = re.compile(r"\b(?:not|no|never|nobody|nothing|none|stop|avoid|better|instead|\w+nt)\b")
 _MUST_NOT = r"(?:(?:should|must|may) (?:not|never)|shouldnt|mustnt|cant|cannot)"
 _FORBIDS = _any(
     r"\b(?:dont|do not|never) (?:even )?(?:do|try|think of|think about) (?:that|this|it|so|such|anything)\b",
@@ -192,7 +193,14 @@ def _asks_fact(instruction: str) -> bool:
 def _end_of_no(sentence: str, asks_fact: bool) -> int | None:
     """Where a «no» to the request ends in a plain sentence, None when there is none."""
     rules = (_DECLINES,) if asks_fact else (_DECLINES, _BARE_NO, _CONDEMNS, _FORBIDS)
-    return min((found.end() for rule in rules if (found := rule.search(sentence))), default=None)
+    found = [(rule, match) for rule in rules if (match := rule.search(sentence))]
+    return min((match.end() for rule, match in found if rule is not _CONDEMNS or not _is_told(sentence, match)), default=None)
+
+
+def _is_told(sentence: str, condemnation: re.Match[str]) -> bool:
+    """Whether the condemnation is but the reason given for telling to do the thing: «Take it, because that is theft.»"""
+    before, because, _ = sentence[: condemnation.start()].rpartition(" because ")
+    return bool(because) and not _NEGATED.search(before)
 
 
 def _offers(sentence: str) -> bool:

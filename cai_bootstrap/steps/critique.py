@@ -62,7 +62,7 @@ def write_originals(work: Work, *, session: Session, model: Artifact, prompts: A
     work.write_rows("records.jsonl", rows)
 
 
-@step(version=3, grows="sampling.max_tokens")
+@step(version=4, grows="sampling.max_tokens")
 def write_critiques(
     work: Work,
     *,
@@ -142,7 +142,7 @@ def _worked_for(examples: Examples, row: dict[str, Any]) -> list[list[str]]:
     return _worked(examples, harmful=row["kind"] not in tasks.HARMLESS_KINDS, principle=row["principle"])
 
 
-@step(version=3, grows="sampling.max_tokens")
+@step(version=4, grows="sampling.max_tokens")
 def write_revisions(
     work: Work, *, session: Session, model: Artifact, critiques: Artifact, principles: list[list[str]], examples: Examples
 ) -> None:

@@ -58,7 +58,7 @@ def write_outputs(
     work.write_rows("records.jsonl", rows)
 
 
-@step(version=3)
+@step(version=4)
 def score_outputs(work: Work, *, outputs: Artifact, suite: str, split: str, suite_sha256: str) -> None:
     """`records.jsonl` of EvalRecords. Apart from the outputs, so that a better verifier costs no generation."""
     items = {item.id: item for item in tasks.load_suite(suite, split)}

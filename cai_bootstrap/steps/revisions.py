@@ -30,7 +30,7 @@ _MIN_AGAIN = 2
 """Content words of a harmful request that tell its deed when they come again in what is offered instead."""
 
 
-@step(version=3)
+@step(version=4)
 def calibrate_critic(work: Work, *, session: Session, model: Artifact, principles: list[list[str]], examples: Examples) -> None:
     """`calibration.json`: how often the critic prefers the worked examples' revisions, which it was never shown.
 
@@ -105,7 +105,7 @@ def _verdict(row: dict[str, Any], number: int, scores: dict[str, float]) -> Verd
     return Verdict(prompt_id=row["prompt_id"], completion_id=id_, scores=scores, principle=row["principle"])
 
 
-@step(version=6)
+@step(version=7)
 def keep_revisions(
     work: Work,
     *,

@@ -29,7 +29,7 @@ def test_sigterm_at_any_time(tmp_path: Path, counted: Callable[[str], None]) -> 
 @pytest.mark.timeout(1800)
 def test_a_training_in_a_child_is_saved_when_it_is_terminated(tmp_path: Path, counted: Callable[[str], None]) -> None:
     # Without SIGTERM there would be no checkpoint: the next one is minutes away.
-    training = ["engine.in_process=false", "train.checkpoint_steps=0", "train.checkpoint_minutes=30", "train.num_epochs=40"]
+    training = ["engine.in_process=false", "train.checkpoint_steps=0", "train.checkpoint_minutes=30", "train.num_epochs=12"]
     command = [sys.executable, "-m", "cai_bootstrap", *WORDS, *training]
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
     alone, stopped = tmp_path / "alone", tmp_path / "stopped"
@@ -43,7 +43,7 @@ def test_a_training_in_a_child_is_saved_when_it_is_terminated(tmp_path: Path, co
         for text in process.stdout:
             if text.startswith("training: 0/"):
                 break
-        time.sleep(2)  # some of its 600 steps, whatever the machine
+        time.sleep(2)  # some of its 180 steps, whatever the machine
         process.send_signal(signal.SIGTERM)
         begin_s = time.monotonic()
         assert process.wait(timeout=30) == 143
