@@ -203,8 +203,7 @@ class Work:
         """
         if index < 0:
             raise UserError(f"shard index {index} is not valid: count from 0")
-        entry = self._committed.get(index)
-        if entry is None or self._journal.content(entry) is None:
+        if index not in self._committed:  # which holds those whose files were whole when this work began
             self._compute_shard(index, compute)
 
     def rows_of(self, shards: Iterable[int]) -> Iterator[dict[str, Any]]:
