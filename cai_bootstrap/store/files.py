@@ -129,9 +129,6 @@ def remove_leftovers(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-_scan = json.JSONDecoder().scan_once
-
-
 def dump_row(row: dict[str, Any]) -> bytes:
     """One line of JSON Lines, the keys in their order. Raises UserError for a row that JSON cannot hold."""
     return (ordered_json(row) + "\n").encode()
@@ -139,20 +136,5 @@ def dump_row(row: dict[str, Any]) -> bytes:
 
 def load_rows(data: bytes) -> list[dict[str, Any]]:
     """The rows of JSON Lines. Raises ValueError when a line is not JSON."""
-    # A scanner that goes on where the last row ended: a third faster than `json.loads` of each line. A line ends at a line feed
-    # only: U+2028 and its like stand unescaped inside the texts.
-    text, at = data.decode(), 0
-    rows: list[dict[str, Any]] = []
-    while at < len(text):
-        if text[at] == "\n":
-            at += 1
-            continue
-        begin = at
-        try:
-            row, at = _scan(text, begin)
-        except StopIteration as error:
-            raise ValueError(f"line {text.count(chr(10), 0, begin) + 1} is not JSON") from error
-        if text[at : at + 1] not in ("\n", "") or text.find("\n", begin, at) >= 0:
-            raise ValueError(f"line {text.count(chr(10), 0, begin) + 1} is not one JSON value")
-        rows.append(row)
-    return rows
+    # Not str.splitlines: it also splits at U+2028 and its like, which stand unescaped inside the texts.
+    return [json.loads(line) for line in data.decode().split("\n") if line]
