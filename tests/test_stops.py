@@ -81,7 +81,7 @@ def test_stop_strings_cut_the_decoded_text(says: Says, stop: tuple[str, ...], te
     result = _say(engine, stop=stop)
     assert result.text == text
     assert result.finish == ("eos" if text.endswith(".") else "stop")
-    assert str(engine.tokenizer.decode(list(result.token_ids))).startswith(text)
+    assert str(engine.tokens.tokenizer.decode(list(result.token_ids))).startswith(text)
 
 
 def test_a_stop_is_not_found_in_leading_white_space(says: Says) -> None:
@@ -98,7 +98,7 @@ def test_a_stop_is_not_found_in_leading_white_space(says: Says) -> None:
 
 def test_eos_ends_and_is_no_text(says: Says) -> None:
     engine = says(" Paris.")
-    eos = engine.tokenizer.eos_token_id
+    eos = engine.tokens.tokenizer.eos_token_id
     result = _say(engine)
     assert (result.finish, result.text, result.token_ids[-1]) == ("eos", " Paris.", eos)
     num = len(result.token_ids)

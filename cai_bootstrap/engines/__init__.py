@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 from cai_bootstrap.config import EngineConfig, Script
@@ -24,13 +25,34 @@ def _scripted(folder: Path, config: EngineConfig) -> Engine:
     return ScriptedEngine(folder, script=config.script or Script.passes)
 
 
-ENGINES = {"transformers": _transformers, "scripted": _scripted}
+def _vllm(folder: Path, config: EngineConfig) -> Engine:
+    from cai_bootstrap.engines.vllm import VllmEngine
+
+    assert config.vllm is not None  # checked by EngineConfig
+    return VllmEngine(
+        folder,
+        device=config.device,
+        dtype=config.dtype,
+        batch_size=config.batch_size,
+        threads=config.threads,
+        own=config.vllm,
+    )
+
+
+ENGINES = {"transformers": _transformers, "scripted": _scripted, "vllm": _vllm}
+
+
+def require_installed(config: EngineConfig) -> None:
+    """Raises UserError for an engine that is not known, or whose library is missing, with what installs it."""
+    if config.name not in ENGINES:
+        raise UserError(f"engine.name={config.name!r} is not known: write one of {', '.join(sorted(ENGINES))}")
+    if config.name == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise UserError("engine=vllm needs vLLM: run `make setup-vllm` on a CPU, `pip install -e '.[vllm]'` on a GPU")
 
 
 def start(config: EngineConfig, folder: Path) -> Engine:
     """An engine for the model in `folder`. `config` has no `auto` left: see `measure.resolve`."""
-    if config.name not in ENGINES:
-        raise UserError(f"engine.name={config.name!r} is not known: write one of {', '.join(sorted(ENGINES))}")
+    require_installed(config)
     if config.in_process:
         return _guarded(folder, config)
     from cai_bootstrap.engines.child import ChildEngine

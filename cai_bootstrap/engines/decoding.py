@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from cai_bootstrap.engines.attention import SlotCache
 from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
 from cai_bootstrap.engines.head import OutputLayer
+from cai_bootstrap.engines.tokens import STOP_ASKED_EVERY, Tokens, place_of_stop
 from cai_bootstrap.records import FinishReason
 
 _MIN_PREFIX = 8
@@ -19,9 +20,6 @@ _MIN_PREFIX = 8
 
 _PREFILL_TOKENS = 384
 """Tokens in one forward pass over prompts: enough for a fast product, and few enough that little is padded."""
-
-_ASK_EVERY = 8
-"""Tokens between two calls of a request's `stop_when`, which may take a millisecond."""
 
 
 @dataclass
@@ -69,12 +67,10 @@ def pad(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> torch
 class Decoder:
     """Continues prompts (already token ids) with one model."""
 
-    def __init__(
-        self, model: PreTrainedModel, head: OutputLayer, tokenizer: PreTrainedTokenizerBase, eos_ids: frozenset[int]
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, head: OutputLayer, tokens: Tokens, eos_ids: frozenset[int]) -> None:
         self.model = model
         self.head = head
-        self.tokenizer = tokenizer
+        self.tokens = tokens
         self.eos_ids = eos_ids
         self.num_layers = int(model.config.get_text_config().num_hidden_layers)
 
@@ -175,33 +171,25 @@ class Decoder:
             row.tokens.append(token)
             row.logprob += float(logprobs[i, choice])
             if token in self.eos_ids:
-                finished.append((row, "eos", self._text(row.tokens[:-1])))
+                finished.append((row, "eos", self.tokens.decode(row.tokens[:-1])))
                 continue
             stopped = self._stopped(row)
             if stopped is not None:
                 finished.append((row, "stop", stopped))
             elif len(row.tokens) >= row.request.max_tokens:
-                finished.append((row, "length", self._text(row.tokens)))
+                finished.append((row, "length", self.tokens.decode(row.tokens)))
         return finished
 
     def _stopped(self, row: _Row) -> str | None:
-        """The text before the first stop string, if one is there, or the text whose rest is not wanted, else None.
-
-        Leading white space is no place for a stop.
-        """
-        stop_when = row.request.stop_when if len(row.tokens) % _ASK_EVERY == 0 else None
+        """The text before the first stop string, if one is there, or the text whose rest is not wanted, else None."""
+        stop_when = row.request.stop_when if len(row.tokens) % STOP_ASKED_EVERY == 0 else None
         if not row.request.stop and stop_when is None:
             return None
-        text = self._text(row.tokens)
-        lead = len(text) - len(text.lstrip())
-        hits = [at for stop in row.request.stop if (at := text.find(stop, lead)) >= 0]
-        if hits:
-            return text[: min(hits)]
+        text = self.tokens.decode(row.tokens)
+        at = place_of_stop(text, row.request.stop)
+        if at is not None:
+            return text[:at]
         return text if stop_when is not None and stop_when(text) else None
-
-    def _text(self, tokens: list[int]) -> str:
-        text = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return str(text)
 
 
 def _draw(values: np.ndarray, request: GenerationRequest, uniform: float) -> int:

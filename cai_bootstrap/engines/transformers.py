@@ -7,23 +7,18 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from cai_bootstrap.engines import attention
 from cai_bootstrap.engines.decoding import Decoder, forward_prefix, pad, shared_prefix_length
 from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
 from cai_bootstrap.engines.head import OutputLayer, unsupported_scales
 from cai_bootstrap.engines.packed import pack_layers
-from cai_bootstrap.errors import RecordError, UserError
+from cai_bootstrap.engines.tokens import Tokens, eos_token_ids
+from cai_bootstrap.errors import UserError
 
 _SCORE_TOKENS = 1024
 """Tokens scored in one forward pass: activations stay in the cache, which is a fifth faster than with 4,096."""
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in `folder`; no remote code."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    return tokenizer
 
 
 def load_model(folder: Path, *, device: str, dtype: str, attention_name: str) -> PreTrainedModel:
@@ -41,13 +36,6 @@ def load_model(folder: Path, *, device: str, dtype: str, attention_name: str) ->
     return model
 
 
-def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Every id that ends a text, from the generation config and the tokenizer."""
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in [*ids, tokenizer.eos_token_id] if isinstance(i, int))
-
-
 _HEAD_ROWS = 128
 """Rows in one pass over the vocabulary: the product is at full speed, and a tile still fits the cache."""
 
@@ -55,10 +43,11 @@ _HEAD_ROWS = 128
 class TransformersEngine:
     """A model in this process. Use `engines.start` to get one in a child."""
 
+    TOKENS: type[Tokens] = Tokens
+
     def __init__(self, folder: Path, *, device: str, dtype: str, batch_size: int, threads: int) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self.tokenizer = load_tokenizer(folder)
         self.model = load_model(folder, device=device, dtype=dtype, attention_name=attention.NAME)
         config = self.model.config.get_text_config()
         scaled = unsupported_scales(config)
@@ -68,12 +57,13 @@ class TransformersEngine:
                 "does not apply: use a model without it, such as model=gemma-3-270m"
             )
         self.batch_size = batch_size
-        self.context = int(config.max_position_embeddings)
+        self.tokens = self.TOKENS(folder, int(config.max_position_embeddings))
         self.model.requires_grad_(False)
         self.head = OutputLayer(self.model)
         output_embeddings = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
         self.num_packed = pack_layers(self.model, output_embeddings, differentiable=False) + self.head.is_packed
-        self.decoder = Decoder(self.model, self.head, self.tokenizer, eos_token_ids(self.model, self.tokenizer))
+        ends = eos_token_ids(getattr(self.model.generation_config, "eos_token_id", None), self.tokens.tokenizer)
+        self.decoder = Decoder(self.model, self.head, self.tokens, ends)
         self.dtype = dtype
 
     @property
@@ -92,40 +82,23 @@ class TransformersEngine:
         }
 
     def encode(self, text: str) -> list[int]:
-        """Prompt ids with exactly one BOS in front, where the model has a BOS."""
-        ids = self.encode_continuation(text)
-        bos = self.tokenizer.bos_token_id
-        return ids if bos is None else [int(bos), *ids]
-
-    def encode_continuation(self, text: str) -> list[int]:
-        """Ids of a text that follows another one: no BOS, and special tokens inside the text are plain characters."""
-        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [int(i) for i in ids]
+        """See `Tokens`."""
+        return self.tokens.encode(text)
 
     def generate(self, requests: Sequence[GenerationRequest], on_done: OnDone | None = None) -> list[Generation]:
         """Continue each prompt; see the protocol."""
-        prompts = [self._encode_prompt(request.prompt) for request in requests]
-        for ids, request in zip(prompts, requests, strict=True):
-            if request.max_tokens < 1:
-                raise UserError(f"max_tokens={request.max_tokens} is not valid: write 1 or more")
-            self._fits(len(ids) + request.max_tokens, request.prompt)
-        return self.decoder.run(prompts, requests, self.batch_size, on_done)
+        return self.decoder.run(self.tokens.prompts(requests), requests, self.batch_size, on_done)
 
     @torch.inference_mode()
     def choice_logprobs(
         self, prompts: Sequence[str], choices: Sequence[str], on_done: OnDone | None = None
     ) -> list[tuple[float, ...]]:
         """Log-probability of each choice's first token after each prompt."""
-        if not all(choices):
-            raise UserError(f"choices {list(choices)!r} hold an empty text: write texts that begin with a token")
-        firsts = [self.encode_continuation(choice)[0] for choice in choices]
-        if len(set(firsts)) != len(firsts):
-            raise UserError(f"choices {list(choices)!r} begin with the same token: write choices that differ at once")
-        wanted = torch.tensor(firsts, device=self.model.device)
+        wanted = torch.tensor(self.tokens.choices(choices), device=self.model.device)
         results: dict[int, tuple[float, ...]] = {}
-        sequences = [self._encode_prompt(prompt) for prompt in prompts]
+        sequences = [self.tokens.prompt(prompt) for prompt in prompts]
         for ids, prompt in zip(sequences, prompts, strict=True):
-            self._fits(len(ids), prompt)
+            self.tokens.require_fit(len(ids), prompt)
         for indices, hidden, lengths in self._forward(sequences, on_done):
             last = hidden[torch.arange(len(indices), device=hidden.device), lengths - 1]
             logprobs = self.head.token_logprobs(last, wanted.expand(len(last), -1))
@@ -136,11 +109,11 @@ class TransformersEngine:
     @torch.inference_mode()
     def completion_logprobs(self, pairs: Sequence[tuple[str, str]], on_done: OnDone | None = None) -> list[tuple[float, int]]:
         """Sum of the completion tokens' log-probabilities after the prompt, and their number."""
-        completions = [self.encode_continuation(completion) for _, completion in pairs]
-        prompts = [self._encode_prompt(prompt) for prompt, _ in pairs]
+        completions = [self.tokens.encode_continuation(completion) for _, completion in pairs]
+        prompts = [self.tokens.prompt(prompt) for prompt, _ in pairs]
         full = [p + c for p, c in zip(prompts, completions, strict=True)]
         for sequence, (prompt, _) in zip(full, pairs, strict=True):
-            self._fits(len(sequence), prompt)
+            self.tokens.require_fit(len(sequence), prompt)
         # The hidden state that predicts a completion's first token must be among the row's own.
         limit = min((len(p) for p in prompts), default=1) - 1
         results: dict[int, tuple[float, int]] = {}
@@ -163,19 +136,6 @@ class TransformersEngine:
     def close(self) -> None:
         """Drop the model."""
         del self.model, self.head, self.decoder
-
-    def _encode_prompt(self, text: str) -> list[int]:
-        ids = self.encode(text)
-        if not ids:  # no BOS, no text: nothing for the model to go on from
-            raise RecordError("an empty prompt is not valid for a model without BOS: write some text")
-        return ids
-
-    def _fits(self, num_tokens: int, text: str) -> None:
-        if num_tokens > self.context:
-            raise RecordError(
-                f"a prompt needs {num_tokens} tokens, the model's context is {self.context}: shorten it or lower "
-                f"max_tokens; it begins {text[:60]!r}"
-            )
 
     def _forward(
         self, sequences: list[list[int]], on_done: OnDone | None, prefix_limit: int | None = None

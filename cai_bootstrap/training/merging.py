@@ -72,7 +72,8 @@ def merge(
     difference between base and merged model after the prompts; num_prompts, num_positions, dtype, device}. Raises
     UserError for an adapter without safetensors, StepFailed for one that does not fit the model, DiskFull.
     """
-    from cai_bootstrap.engines.transformers import load_model, load_tokenizer
+    from cai_bootstrap.engines.tokens import load_tokenizer
+    from cai_bootstrap.engines.transformers import load_model
 
     if not prompts:
         raise UserError("prompts=[] is not valid for a merge: give held-out prompts to compare the models on")

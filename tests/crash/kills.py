@@ -133,6 +133,34 @@ def recomputed(lines: Sequence[str]) -> int:
     return count
 
 
+def committed(root: Path) -> dict[str, tuple[int, int]]:
+    """What is committed under `root`, artifacts by their manifests and shards by their journals, and which file each is.
+
+    For new processes, which tell nothing while they work: a file that is another one later was made again.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for folder in [*(root / "data/store").glob("*/*"), *(root / "checkpoints").glob("*/*")]:
+        if folder.suffix != ".partial":
+            files = [folder / "manifest.json"]
+        elif (journal := folder / "journal.jsonl").exists():
+            whole = journal.read_text().split("\n")[:-1]  # what follows the last newline is torn or empty
+            files = [folder / json.loads(line)["file"] for line in whole]
+        else:
+            continue
+        for path in files:
+            with contextlib.suppress(FileNotFoundError):
+                told = path.stat()
+                found[str(path)] = (told.st_ino, told.st_mtime_ns)
+    return found
+
+
+def at_work(root: Path) -> str:
+    """The step that was interrupted, by its partial folder; `the start` where there is none."""
+    partials = [*(root / "data/store").glob("*/*.partial"), *(root / "checkpoints").glob("*/*.partial")]
+    newest = max(partials, key=lambda path: path.stat().st_mtime, default=None)
+    return "the start" if newest is None else f"{newest.parent.name}/{newest.name.rpartition('-')[0]}"
+
+
 def fingerprint(root: Path) -> dict[str, str]:
     """A hash of every file of every artifact under `root`, times left out, and where its runs' links lead."""
     found: dict[str, str] = {}
@@ -176,26 +204,39 @@ def kill_until_done(root: Path, manner: Manner, log: Path, counts: Counts, rng: 
     """Kills the command up to `budget` times in all, then lets it end; gives its exit code."""
     argv = [*manner.words, f"paths.root={root}"]
     budget = min(budget, counts.kills + manner.per_run)
+    before: dict[str, tuple[int, int]] = {}
+    longest_s = manner.longest_s
     while True:
         pid = start(argv, log, root.with_suffix(".out"), real=manner.real)
-        if counts.kills >= budget:
-            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        deadline_s = time.monotonic() + rng.uniform(0, manner.longest_s)
-        while time.monotonic() < deadline_s:
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.002)
-        os.kill(pid, manner.number)
-        begin_s = time.monotonic()
-        ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if ended not in (-manner.number, 143):
-            return ended  # it came to its end at that very moment
-        counts.slowest_s = max(counts.slowest_s, time.monotonic() - begin_s)
+        killed = counts.kills < budget
+        ended = _end(pid, manner.number, rng.uniform(0, longest_s), counts) if killed else os.waitpid(pid, 0)[1]
+        if manner.real:
+            after = committed(root)
+            counts.recomputed += sum(path in after and after[path] != file for path, file in before.items())
+            # A step that is not in shards may take longer than that, and would never come to its end.
+            longest_s = 2 * longest_s if after.keys() <= before.keys() else manner.longest_s
+            before |= after
+        if (code := os.waitstatus_to_exitcode(ended)) not in (-manner.number, 143):
+            return code
         counts.kills += 1
         lines = log.read_text().splitlines() if log.exists() else []
-        name = lines[-1].split()[1] if lines else "the start"
+        name = at_work(root) if manner.real else lines[-1].split()[1] if lines else "the start"
         counts.kills_by_step[name] = counts.kills_by_step.get(name, 0) + 1
+
+
+def _end(pid: int, number: int, after_s: float, counts: Counts) -> int:
+    """Kills the process after a while, unless it comes to its end before; gives its status."""
+    deadline_s = time.monotonic() + after_s
+    while time.monotonic() < deadline_s:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return status
+        time.sleep(0.002)
+    os.kill(pid, number)
+    begin_s = time.monotonic()
+    status = os.waitpid(pid, 0)[1]
+    counts.slowest_s = max(counts.slowest_s, time.monotonic() - begin_s)
+    return status
 
 
 def prove(folder: Path, num_kills: int, seed: int, manner: Manner) -> Counts:

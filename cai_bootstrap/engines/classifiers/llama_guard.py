@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from cai_bootstrap.config import EngineConfig, SafetyConfig
 from cai_bootstrap.engines.classifiers.classifier import SafetyVerdict
 from cai_bootstrap.engines.engine import GenerationRequest
+from cai_bootstrap.engines.tokens import Tokens
 from cai_bootstrap.engines.transformers import TransformersEngine
 from cai_bootstrap.errors import UserError
 
@@ -65,14 +66,14 @@ class LlamaGuard:
             batch_size=max(1, engine.batch_size),
             threads=engine.threads,
         )
-        self._in_parts = _takes_parts(self._engine.tokenizer, folder)
-        added = self._engine.tokenizer.added_tokens_decoder.values()
+        self._in_parts = _takes_parts(self._engine.tokens.tokenizer, folder)
+        added = self._engine.tokens.tokenizer.added_tokens_decoder.values()
         self._marks = [*_SECTIONS, *(str(token) for token in added if token.special)]
 
     @property
     def description(self) -> dict[str, str | int | float]:
         """What ran, for the manifest."""
-        template = "the folder's own" if self._engine.tokenizer.chat_template else "Llama Guard 3's, from this package"
+        template = "the folder's own" if self._engine.tokens.tokenizer.chat_template else "Llama Guard 3's, from this package"
         return {**self._engine.description, "engine": "llama_guard", "chat_template": template}
 
     def classify(self, pairs: Sequence[tuple[str, str]]) -> list[SafetyVerdict]:
@@ -88,7 +89,7 @@ class LlamaGuard:
 
     def prompt(self, instruction: str, text: str) -> str:
         """The exact text that the model reads for a pair, up to where its verdict begins."""
-        tokenizer, plain = self._engine.tokenizer, [self._plain(part) for part in (instruction, text)]
+        tokenizer, plain = self._engine.tokens.tokenizer, [self._plain(part) for part in (instruction, text)]
         if tokenizer.chat_template:
             prompt = _from_template(tokenizer, plain[0], plain[1], self._in_parts)
         else:
@@ -116,14 +117,20 @@ class LlamaGuard:
         return text
 
 
-class _Rendered(TransformersEngine):
-    """An engine for prompts that a chat template rendered: special tokens in them are meant, BOS is there already."""
+class _RenderedTokens(Tokens):
+    """For prompts that a chat template rendered: special tokens in them are meant, BOS is there already."""
 
     def encode(self, text: str) -> list[int]:
         """The prompt's ids, with exactly one BOS where the model has one."""
         ids = [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
         bos = self.tokenizer.bos_token_id
         return ids if bos is None or ids[:1] == [bos] else [int(bos), *ids]
+
+
+class _Rendered(TransformersEngine):
+    """An engine for rendered prompts."""
+
+    TOKENS = _RenderedTokens
 
 
 def named(line: str) -> list[str]:

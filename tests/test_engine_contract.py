@@ -1,0 +1,211 @@
+"""One contract for every engine: what is asked of a model comes out the same, whichever library runs it.
+
+`engine=vllm` takes part where vLLM is installed (`make setup-vllm`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from cai_bootstrap import engines
+from cai_bootstrap.config import EngineConfig, Script, VllmConfig
+from cai_bootstrap.engines.engine import Engine, Generation, GenerationRequest
+from cai_bootstrap.engines.tokens import load_tokenizer, place_of_stop
+from cai_bootstrap.errors import RecordError
+
+NAMES = ["transformers", *(["vllm"] if importlib.util.find_spec("vllm") else [])]
+PROMPTS = ["0. the sun rises", "1. a cat says", "2. äöü 東京 🎉", "3. Instruction: Say hello.\nResponse:", "4. x"]
+LENGTH = 24
+"""Tokens of the greedy texts."""
+CONTEXT = 512
+TOLERANCE = 2e-3
+"""Nats between log-probabilities in fp32: kernels add in another order."""
+
+
+def start(name: str, folder: Path) -> Engine:
+    vllm = VllmConfig(context=CONTEXT, kv_cache_gib=1, memory_share=0.5, quantization="none") if name == "vllm" else None
+    script = Script.passes if name == "scripted" else None
+    config = EngineConfig(
+        name=name, script=script, vllm=vllm, in_process=name != "vllm", device="cpu", dtype="float32", batch_size=8, threads=1
+    )
+    return engines.start(config, folder)
+
+
+def ask(engine: Engine, prompt: str, **changes: Any) -> Generation:
+    (made,) = engine.generate([GenerationRequest(**{"prompt": prompt, "max_tokens": LENGTH, **changes})])
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with louder layers, so that it does not repeat itself; one of the tokens that it writes after the last
+    prompt, and nowhere else, ends a text too.
+    """
+    target = tmp_path_factory.mktemp("contract") / "model"
+    shutil.copytree(tiny_model, target)
+    model = AutoModelForCausalLM.from_pretrained(str(target))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if ".post_" in name:
+                weight.add_(10.0)
+    model.save_pretrained(str(target))
+    plain = start("transformers", target)
+    written = [ask(plain, prompt).token_ids for prompt in PROMPTS]
+    plain.close()
+    elsewhere = {token for ids in written[:-1] for token in ids} | set(written[-1][:4])
+    ends = next(token for token in written[-1][4:12] if token not in elsewhere)
+    path = target / "generation_config.json"
+    told = json.loads(path.read_text()) if path.exists() else {}
+    eos = load_tokenizer(target).eos_token_id
+    path.write_text(json.dumps({**told, "eos_token_id": [eos, ends]}))
+    # The context is the model's own for one engine and a setting of the other.
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps({**config, "max_position_embeddings": CONTEXT}))
+    return target
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path) -> Iterator[Engine]:
+    engine = start("transformers", folder)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in NAMES])
+def engine(request: pytest.FixtureRequest, folder: Path) -> Iterator[Engine]:
+    engine = start(request.param, folder)
+    yield engine
+    engine.close()
+
+
+def test_the_same_ids_go_in(engine: Engine, plain: Engine, folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    special = f"a{tokenizer.eos_token} b{tokenizer.bos_token} c"
+    for text in [*PROMPTS, special, ""]:
+        ids = engine.encode(text)
+        assert ids == plain.encode(text)
+        assert ids.count(tokenizer.bos_token_id) == 1
+        assert tokenizer.eos_token_id not in ids
+
+
+def test_greedy_texts_are_the_same(engine: Engine, plain: Engine, counted: Callable[[str], None]) -> None:
+    requests = [GenerationRequest(prompt=prompt, max_tokens=LENGTH) for prompt in PROMPTS]
+    ours, theirs = engine.generate(requests), plain.generate(requests)
+    pairs = [pair for a, b in zip(ours, theirs, strict=True) for pair in zip(a.token_ids, b.token_ids, strict=False)]
+    same = sum(a == b for a, b in pairs)
+    counted(f"{engine.description['engine']}: {same} of {len(pairs)} greedy tokens are those of transformers")
+    assert same == len(pairs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a.text, a.finish, a.token_ids, a.num_prompt_tokens) == (b.text, b.finish, b.token_ids, b.num_prompt_tokens)
+        assert a.logprob == pytest.approx(b.logprob, abs=TOLERANCE * LENGTH)
+
+
+def test_eos_ends_and_is_no_text(engine: Engine) -> None:
+    made = ask(engine, PROMPTS[-1])
+    assert made.finish == "eos"
+    assert 5 <= len(made.token_ids) < LENGTH
+    cut = ask(engine, PROMPTS[-1], max_tokens=len(made.token_ids) - 1)
+    assert (cut.finish, cut.text, cut.token_ids) == ("length", made.text, made.token_ids[:-1])
+    assert ask(engine, PROMPTS[-1], max_tokens=len(made.token_ids)).finish == "eos"
+
+
+def test_the_limit_is_told(engine: Engine) -> None:
+    for limit in (1, 7):
+        made = ask(engine, PROMPTS[0], max_tokens=limit)
+        assert (made.finish, len(made.token_ids)) == ("length", limit)
+
+
+def test_stops_cut_the_decoded_text(engine: Engine, folder: Path) -> None:
+    tokenizer, whole = load_tokenizer(folder), ask(engine, PROMPTS[0])
+    middle = len(tokenizer.decode(list(whole.token_ids[:9])))
+    for stop in (
+        whole.text[middle - 4 : middle + 5],  # several tokens
+        whole.text[middle - 1 : middle + 1],  # from inside one into another
+    ):
+        at = place_of_stop(whole.text, [stop])
+        assert at is not None
+        for stops in ((stop,), ("no such text", stop)):
+            made = ask(engine, PROMPTS[0], stop=stops)
+            assert (made.finish, made.text) == ("stop", whole.text[:at])
+            assert made.token_ids == whole.token_ids[: len(made.token_ids)]
+            assert made.text in tokenizer.decode(list(made.token_ids))
+    never = ask(engine, PROMPTS[0], stop=("no such text",))
+    assert (never.finish, never.text) == (whole.finish, whole.text)
+
+
+def _is_long(text: str) -> bool:
+    return len(text) >= 12
+
+
+def test_a_text_whose_rest_is_not_wanted_is_not_cut_short(engine: Engine) -> None:
+    whole = ask(engine, PROMPTS[0])
+    made = ask(engine, PROMPTS[0], stop_when=_is_long)
+    assert made.finish == "stop"
+    assert whole.text.startswith(made.text)
+    assert _is_long(made.text)
+
+
+def test_a_seed_gives_one_text_whatever_runs_beside_it(engine: Engine) -> None:
+    def drawn(seed: int) -> GenerationRequest:
+        return GenerationRequest(prompt=PROMPTS[1], max_tokens=LENGTH, temperature=1.0, seed=seed)
+
+    alone = engine.generate([drawn(7)])[0].text
+    beside = engine.generate([drawn(seed) for seed in (1, 2, 7, 3, 7)])
+    assert (beside[2].text, beside[4].text) == (alone, alone)
+    assert len({made.text for made in beside}) == 4
+
+
+def test_a_sampled_text_has_its_logprob_at_temperature_one(engine: Engine, plain: Engine) -> None:
+    request = GenerationRequest(prompt=PROMPTS[0], max_tokens=8, temperature=0.7, top_k=20, top_p=0.9, seed=3)
+    (made,) = engine.generate([request])
+    ((told, count),) = plain.completion_logprobs([(PROMPTS[0], made.text)])
+    if count == len(made.token_ids):  # it is tokenised again as it was written
+        assert made.logprob == pytest.approx(told, abs=TOLERANCE * 8)
+
+
+def test_choices_are_the_next_token(engine: Engine, plain: Engine) -> None:
+    ours, theirs = (each.choice_logprobs(PROMPTS, [" A", " B"]) for each in (engine, plain))
+    for a, b in zip(ours, theirs, strict=True):
+        assert a == pytest.approx(b, abs=TOLERANCE)
+    turned = engine.choice_logprobs(PROMPTS, [" B", " A"])
+    for a, b in zip(ours, turned, strict=True):
+        assert a == pytest.approx(tuple(reversed(b)), abs=TOLERANCE)
+
+
+def test_completions_are_scored_alike(engine: Engine, plain: Engine) -> None:
+    pairs = [(prompt, text) for prompt in PROMPTS for text in (" and sets", " 東京 🎉", "")]
+    for (a, tokens), (b, expected) in zip(engine.completion_logprobs(pairs), plain.completion_logprobs(pairs), strict=True):
+        assert tokens == expected
+        assert a == pytest.approx(b, abs=TOLERANCE * max(1, tokens))
+
+
+def test_what_does_not_fit_is_a_record_error_and_harms_nothing(engine: Engine) -> None:
+    before = ask(engine, PROMPTS[0])
+    with pytest.raises(RecordError, match=f"context is {CONTEXT}"):
+        engine.generate(
+            [GenerationRequest(prompt=PROMPTS[0], max_tokens=4), GenerationRequest(prompt="a " * 600, max_tokens=4)]
+        )
+    with pytest.raises(RecordError, match=f"context is {CONTEXT}"):
+        engine.completion_logprobs([(PROMPTS[0], "a " * 600)])
+    assert ask(engine, PROMPTS[0]) == before
+    assert ask(engine, "", max_tokens=3).num_prompt_tokens == 1  # BOS alone
+
+
+def test_none_one_and_a_thousand_keep_their_order(engine: Engine) -> None:
+    seen: list[int] = []
+    assert engine.generate([], seen.append) == []
+    texts = [f"{number % 7}. the number {number % 7}" for number in range(1000)]
+    made = engine.generate([GenerationRequest(prompt=text, max_tokens=2) for text in texts], seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1000
+    single = {text: ask(engine, text, max_tokens=2).token_ids for text in set(texts)}
+    assert [each.token_ids for each in made] == [single[text] for text in texts]
