@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cai_bootstrap import __version__
+from cai_bootstrap import __version__, engines
 from cai_bootstrap.commands import STEPWISE, Request, complain, did_you_mean, expected, help_text, parse
 from cai_bootstrap.config import Config, ModelSource
 from cai_bootstrap.engines import classifiers
@@ -314,7 +314,8 @@ def check_model_path(config: Config) -> None:
 
 
 def check_engine(config: Config) -> None:
-    """Raises UserError for a scripted engine with a model that somebody might take for trained."""
+    """Raises UserError for a missing library, and for a scripted engine with a model that somebody might take for trained."""
+    engines.require_installed(config.engine)
     if config.engine.is_scripted and config.model.source is not ModelSource.tiny_random:
         raise UserError(f"engine=scripted plays no real model, and model={config.model.name} is one: write model=tiny-random")
 

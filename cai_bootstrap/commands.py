@@ -42,7 +42,8 @@ main keys (defaults in conf/):
   preset=small|demo|full      how much data and which gate (default: demo)
   seed=N                      (default: 1)
   model=gemma-3-270m|smollm2-135m|path|qwen2.5-32b|tiny-random     with model=path: model.path=DIR
-  engine=transformers|scripted  and engine.batch_size=N, engine.dtype=float32|bfloat16 (0, auto: measured);
+  engine=transformers|vllm|scripted   and engine.batch_size=N, engine.dtype=float32|bfloat16 (0, auto: measured);
+                              vllm: engine.vllm.context=N, engine.vllm.quantization=none|fp8, needs make setup-vllm;
                               scripted: no model runs, with model=tiny-random the curriculum in a minute, no claim
   safety=none|llama_guard|sequence_classifier     drop unsafe answers; with safety.path=DIR, safety.max_unsafe=0.5
   train=dpo|orpo              and train.learning_rate=1e-4, train.num_epochs=2, train.quantization=none|nf4,

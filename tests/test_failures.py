@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from scripted import ScriptedEngine
 
+from cai_bootstrap.__main__ import main
 from cai_bootstrap.engines.child import ChildEngine
 from cai_bootstrap.engines.engine import Engine, Generation, GenerationRequest, OnDone
 from cai_bootstrap.engines.failures import Guarded
@@ -86,3 +89,20 @@ def test_a_callers_mistake_stays_one(engine: ChildEngine) -> None:
     with pytest.raises(UserError, match="max_tokens=0") as caught:
         ask(engine, "caller")
     assert type(caught.value) is UserError
+
+
+def test_a_missing_vllm_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "vllm" else find_spec(name))
+    assert main(["stage=1", "engine=vllm", f"paths.root={tmp_path}"]) == 2
+    assert capsys.readouterr().err == (
+        "cai_bootstrap: error: engine=vllm needs vLLM: run `make setup-vllm` on a CPU, `pip install -e '.[vllm]'` on a GPU\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_of_vllm_without_it_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stage=1", "engine.name=vllm", f"paths.root={tmp_path}"]) == 2
+    assert "engine=vllm with engine.vllm" in capsys.readouterr().err
