@@ -314,8 +314,8 @@ def check_model_path(config: Config) -> None:
 
 
 def check_engine(config: Config) -> None:
-    """Raises UserError for a missing library, and for a scripted engine with a model that somebody might take for trained."""
-    engines.require_installed(config.engine)
+    """Raises UserError for an engine that cannot start, and for a scripted one with a model that might be taken for trained."""
+    engines.require_ready(config.engine)
     if config.engine.is_scripted and config.model.source is not ModelSource.tiny_random:
         raise UserError(f"engine=scripted plays no real model, and model={config.model.name} is one: write model=tiny-random")
 

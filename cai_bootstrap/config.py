@@ -113,6 +113,26 @@ class VllmConfig:
 
 
 @dataclass(kw_only=True)
+class RayConfig:
+    """Where and on how many workers another engine runs."""
+
+    engine: str
+    """What each worker runs: transformers, vllm or scripted."""
+    workers: int
+    address: str | None
+    """Of a running cluster, such as ray://head:10001 or auto; None starts one on this machine."""
+    cpus_per_worker: int
+    """Cores, which are its threads too."""
+    gpus_per_worker: float
+
+    def __post_init__(self) -> None:
+        _require(self.engine != "ray", "engine.ray.engine", self.engine, "transformers, vllm or scripted")
+        _require(self.workers >= 1, "engine.ray.workers", self.workers, "1 or more")
+        _require(self.cpus_per_worker >= 1, "engine.ray.cpus_per_worker", self.cpus_per_worker, "1 or more")
+        _require(self.gpus_per_worker >= 0, "engine.ray.gpus_per_worker", self.gpus_per_worker, "0 or more")
+
+
+@dataclass(kw_only=True)
 class EngineConfig:
     """What runs the model. `auto` and 0 are filled from the machine's measurement, once a run."""
 
@@ -127,13 +147,21 @@ class EngineConfig:
     """Only of `engine=scripted`."""
     vllm: VllmConfig | None = None
     """Only of `engine=vllm`."""
+    ray: RayConfig | None = None
+    """Only of `engine=ray`."""
     max_failed_share: float = 0.02
     """Of a step's records that may fail, each alone, before the step does."""
 
     def __post_init__(self) -> None:
         fits = self.script is None or self.is_scripted
         _require(fits, "engine.script", f"{self.script}", "engine=scripted with it, or leave it out")
-        _require((self.vllm is not None) == (self.name == "vllm"), "engine.name", self.name, "engine=vllm with engine.vllm.…")
+        _require((self.ray is not None) == (self.name == "ray"), "engine.name", self.name, "engine=ray with engine.ray.…")
+        _require(
+            (self.vllm is not None) == (self.runs == "vllm"),
+            "engine.vllm",
+            "missing" if self.vllm is None else "set",
+            "engine=vllm with engine.vllm.…, or leave it out",
+        )
         _require(self.dtype in ("auto", "float32", "bfloat16"), "engine.dtype", self.dtype, "auto, float32 or bfloat16")
         _require(self.batch_size >= 0, "engine.batch_size", self.batch_size, "a positive number, or 0 to measure")
         share = self.max_failed_share
@@ -141,9 +169,19 @@ class EngineConfig:
         _require(self.threads >= 0, "engine.threads", self.threads, "a positive number, or 0 for all cores")
 
     @property
+    def runs(self) -> str:
+        """The engine that runs the model, wherever it does."""
+        return self.name if self.ray is None else self.ray.engine
+
+    @property
+    def at_once(self) -> int:
+        """Shards that are made at once."""
+        return 1 if self.ray is None else self.ray.workers
+
+    @property
     def is_scripted(self) -> bool:
         """Whether no model runs: what is made then claims nothing."""
-        return self.name == "scripted"
+        return self.runs == "scripted"
 
     @property
     def is_settled(self) -> bool:
@@ -152,10 +190,10 @@ class EngineConfig:
 
     def identity(self) -> dict[str, str]:
         """What of the engine belongs to a step's identity: which one, with its script or how its weights are quantized, and a
-        dtype where one was set.
+        dtype where one was set. Not where it runs: a cluster's records are those of one process.
         """
         variant = self.script if self.vllm is None or self.vllm.quantization == "none" else self.vllm.quantization
-        return {"engine": self.name if variant is None else f"{self.name}/{variant}", "dtype": self.dtype}
+        return {"engine": self.runs if variant is None else f"{self.runs}/{variant}", "dtype": self.dtype}
 
 
 @dataclass(kw_only=True)

@@ -1,12 +1,14 @@
 """One contract for every engine: what is asked of a model comes out the same, whichever library runs it.
 
-`engine=vllm` takes part where vLLM is installed (`make setup-vllm`).
+`engine=vllm` and `engine=ray` take part where their libraries are installed (`make setup-vllm`).
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,27 +19,28 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from cai_bootstrap import engines
-from cai_bootstrap.config import EngineConfig, Script, VllmConfig
+from cai_bootstrap.config import EngineConfig, RayConfig, VllmConfig
 from cai_bootstrap.engines.engine import Engine, Generation, GenerationRequest
 from cai_bootstrap.engines.tokens import load_tokenizer, place_of_stop
 from cai_bootstrap.errors import RecordError
 
-NAMES = ["transformers", *(["vllm"] if importlib.util.find_spec("vllm") else [])]
+NAMES = ["transformers", *(name for name in ("vllm", "ray") if importlib.util.find_spec(name))]
 PROMPTS = ["0. the sun rises", "1. a cat says", "2. äöü 東京 🎉", "3. Instruction: Say hello.\nResponse:", "4. x"]
 LENGTH = 24
 """Tokens of the greedy texts."""
 CONTEXT = 512
+IS_LONG = functools.partial(re.match, r"(?s).{12}")
+"""It travels to other processes, which do not know this file."""
 TOLERANCE = 2e-3
 """Nats between log-probabilities in fp32: kernels add in another order."""
 
 
 def start(name: str, folder: Path) -> Engine:
     vllm = VllmConfig(context=CONTEXT, kv_cache_gib=1, memory_share=0.5, quantization="none") if name == "vllm" else None
-    script = Script.passes if name == "scripted" else None
-    config = EngineConfig(
-        name=name, script=script, vllm=vllm, in_process=name != "vllm", device="cpu", dtype="float32", batch_size=8, threads=1
-    )
-    return engines.start(config, folder)
+    on_workers = RayConfig(engine="transformers", workers=2, address=None, cpus_per_worker=1, gpus_per_worker=0)
+    ray = on_workers if name == "ray" else None
+    own: dict[str, Any] = {"vllm": vllm, "ray": ray, "in_process": name != "vllm"}
+    return engines.start(EngineConfig(name=name, device="cpu", dtype="float32", batch_size=8, threads=1, **own), folder)
 
 
 def ask(engine: Engine, prompt: str, **changes: Any) -> Generation:
@@ -142,16 +145,12 @@ def test_stops_cut_the_decoded_text(engine: Engine, folder: Path) -> None:
     assert (never.finish, never.text) == (whole.finish, whole.text)
 
 
-def _is_long(text: str) -> bool:
-    return len(text) >= 12
-
-
 def test_a_text_whose_rest_is_not_wanted_is_not_cut_short(engine: Engine) -> None:
     whole = ask(engine, PROMPTS[0])
-    made = ask(engine, PROMPTS[0], stop_when=_is_long)
+    made = ask(engine, PROMPTS[0], stop_when=IS_LONG)
     assert made.finish == "stop"
     assert whole.text.startswith(made.text)
-    assert _is_long(made.text)
+    assert IS_LONG(made.text)
 
 
 def test_a_seed_gives_one_text_whatever_runs_beside_it(engine: Engine) -> None:

@@ -98,11 +98,12 @@ def test_a_missing_vllm_is_told_before_any_work(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "vllm" else find_spec(name))
     assert main(["stage=1", "engine=vllm", f"paths.root={tmp_path}"]) == 2
     assert capsys.readouterr().err == (
-        "cai_bootstrap: error: engine=vllm needs vLLM: run `make setup-vllm` on a CPU, `pip install -e '.[vllm]'` on a GPU\n"
+        "cai_bootstrap: error: engine=vllm needs vllm, which is not installed: "
+        "run `make setup-vllm` on a CPU, `pip install -e '.[vllm]'` on a GPU\n"
     )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_settings_of_vllm_without_it_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stage=1", "engine.name=vllm", f"paths.root={tmp_path}"]) == 2
-    assert "engine=vllm with engine.vllm" in capsys.readouterr().err
+    assert "engine.vllm=missing is not valid: write engine=vllm with engine.vllm" in capsys.readouterr().err

@@ -39,20 +39,38 @@ def _vllm(folder: Path, config: EngineConfig) -> Engine:
     )
 
 
-ENGINES = {"transformers": _transformers, "scripted": _scripted, "vllm": _vllm}
+def _ray(folder: Path, config: EngineConfig) -> Engine:
+    from cai_bootstrap.engines.ray import RayEngine
+
+    return RayEngine(folder, config, _guarded)
 
 
-def require_installed(config: EngineConfig) -> None:
-    """Raises UserError for an engine that is not known, or whose library is missing, with what installs it."""
-    if config.name not in ENGINES:
-        raise UserError(f"engine.name={config.name!r} is not known: write one of {', '.join(sorted(ENGINES))}")
-    if config.name == "vllm" and importlib.util.find_spec("vllm") is None:
-        raise UserError("engine=vllm needs vLLM: run `make setup-vllm` on a CPU, `pip install -e '.[vllm]'` on a GPU")
+ENGINES = {"transformers": _transformers, "scripted": _scripted, "vllm": _vllm, "ray": _ray}
+_NEEDS = {
+    "vllm": "run `make setup-vllm` on a CPU, `pip install -e '.[vllm]'` on a GPU",
+    "ray": "run `pip install -e '.[ray]'`",
+}
+"""Libraries of engines that are not always installed, and what installs them."""
+
+
+def require_ready(config: EngineConfig) -> None:
+    """Raises UserError for an engine that is not known, whose library is missing, or whose cluster does not answer."""
+    for name in dict.fromkeys([config.name, config.runs]):
+        if name not in ENGINES:
+            raise UserError(f"engine.name={name!r} is not known: write one of {', '.join(sorted(ENGINES))}")
+        if name in _NEEDS and importlib.util.find_spec(name) is None:
+            raise UserError(f"engine={name} needs {name}, which is not installed: {_NEEDS[name]}")
+    if config.ray is not None:
+        from cai_bootstrap.engines.ray import require_reachable
+
+        require_reachable(config.ray.address)
 
 
 def start(config: EngineConfig, folder: Path) -> Engine:
     """An engine for the model in `folder`. `config` has no `auto` left: see `measure.resolve`."""
-    require_installed(config)
+    require_ready(config)
+    if config.ray is not None:
+        return _ray(folder, config)  # its workers are processes already
     if config.in_process:
         return _guarded(folder, config)
     from cai_bootstrap.engines.child import ChildEngine

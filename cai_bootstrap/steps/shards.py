@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -63,16 +64,18 @@ def by_shards(
 
     For an item whose `name` is in `uncut` the rows there are taken and none is made. Rows name their item in the field `by`.
     """
-    size, index = int(work.settings["shard_size"]), -1
+    size = int(work.settings["shard_size"])
     failures = _Failures(task_name, total, session.config.max_failed_share)
+    held = uncut or {}
 
-    def make_each(part: list[T], seed: int) -> Rows:
+    def make_shard(index: int, part: list[T], seed: int) -> Rows:
         # Each record its own seed: what it draws does not hang on which others are made with it.
-        rng, held = random.Random(seed), uncut or {}
+        rng = random.Random(seed)
         seeds = [rng.getrandbits(32) for _ in part]
         left = [place for place, item in enumerate(part) if name(item) not in held]
         asked, own = [part[place] for place in left], [seeds[place] for place in left]
-        made = _around_failures(make, asked, own, name, instead or _nothing, failures) if left else []
+        found = failures.of_shard.setdefault(index, [])
+        made = _around_failures(make, asked, own, name, instead or _nothing, failures, found) if left else []
         if not held:
             return made
         of_item: dict[str, Rows] = {}
@@ -80,21 +83,53 @@ def by_shards(
             of_item.setdefault(row[_ASIDE]["name"] if _ASIDE in row else str(row[by]), []).append(row)
         return [row for item in part for row in held.get(name(item)) or of_item.get(name(item), [])]
 
+    parts = ((first + index, part) for index, part in chunks(items, size))
+    indices = list[int]()
     with work.progress.task(task_name, total) as task:
-        for index, part in chunks(items, size):
-            before = len(failures.found)
-            work.shard(first + index, lambda seed, part=part: make_each(part, seed))  # type: ignore[misc]
+        for index in _committed(work, parts, make_shard, session.config.at_once):
+            indices.append(index)
             # Those of a shard that an earlier process made are known now; those of one that was made just now are the same.
-            failures.found[before:] = [row[_ASIDE] for row in work.rows_of([first + index]) if _ASIDE in row]
+            failures.of_shard[index] = [row[_ASIDE] for row in work.rows_of([index]) if _ASIDE in row]
             failures.require_few()
-            task.update(min((index + 1) * size, total))
-    if failures.found:
-        work.warn(
-            f"{len(failures.found)} of {total} records failed and were set aside ({task_name}); "
-            f"the first: {failures.found[0]['reason']}"
-        )
-        work.drop({"id": each["name"], "reason": f"{FAILED}: {each['reason']}"} for each in failures.found)
-    return (row for row in work.rows_of(range(first, first + index + 1)) if _ASIDE not in row)
+            task.update(min(len(indices) * size, total))
+    if found := failures.found():
+        work.warn(f"{len(found)} of {total} records failed and were set aside ({task_name}); the first: {found[0]['reason']}")
+        work.drop({"id": each["name"], "reason": f"{FAILED}: {each['reason']}"} for each in found)
+    return (row for row in work.rows_of(sorted(indices)) if _ASIDE not in row)
+
+
+def _committed(
+    work: Work, parts: Iterable[tuple[int, list[T]]], make: Callable[[int, list[T], int], Rows], at_once: int
+) -> Iterator[int]:
+    """The index of each part's shard as soon as it is committed, in order for one `at_once`.
+
+    For more, threads wait for what works elsewhere; this one alone commits, whatever is made first.
+    """
+    if at_once == 1:
+        for index, part in parts:
+            work.shard(index, lambda seed, index=index, part=part: make(index, part, seed))  # type: ignore[misc]
+            yield index
+        return
+    pool, going = ThreadPoolExecutor(at_once), dict[Future[Rows], int]()
+
+    def done() -> Iterator[int]:
+        for future in wait(going, return_when=FIRST_COMPLETED).done:
+            index, rows = going.pop(future), future.result()
+            work.shard(index, lambda seed: rows)  # noqa: B023 - called at once
+            yield index
+
+    try:
+        for index, part in parts:
+            if work.has_shard(index):
+                yield index
+                continue
+            going[pool.submit(make, index, part, work.shard_seed(index))] = index
+            if len(going) >= 2 * at_once:  # nobody waits for work while one is committed
+                yield from done()
+        while going:
+            yield from done()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass
@@ -104,14 +139,19 @@ class _Failures:
     task_name: str
     total: int
     max_share: float
-    found: list[dict[str, str]] = field(default_factory=list)
+    of_shard: dict[int, list[dict[str, str]]] = field(default_factory=dict)
+
+    def found(self) -> list[dict[str, str]]:
+        """All of them, in their order."""
+        return [each for _, shard in sorted(self.of_shard.items()) for each in shard]
 
     def require_few(self) -> None:
         """Raises StepFailed when they are too many."""
-        if len(self.found) > self.max_share * self.total:
+        found = self.found()
+        if len(found) > self.max_share * self.total:
             raise StepFailed(
-                f"{len(self.found)} of {self.total} records failed ({self.task_name}), more than engine.max_failed_share="
-                f"{self.max_share} allows; {self.found[0]['name']}: {self.found[0]['reason']}"
+                f"{len(found)} of {self.total} records failed ({self.task_name}), more than engine.max_failed_share="
+                f"{self.max_share} allows; {found[0]['name']}: {found[0]['reason']}"
             )
 
 
@@ -122,8 +162,10 @@ def _around_failures(
     name: Callable[[T], str],
     instead: Callable[[T], Rows],
     failures: _Failures,
+    found: list[dict[str, str]],
 ) -> Rows:
-    """What `make` gives for a part, with those left out that it fails for: the part is halved until they stand alone.
+    """What `make` gives for a part, with those left out that it fails for, which `found` gets: the part is halved until they
+    stand alone.
 
     What failed for another reason than its records goes well the second time. Too many failures raise before anything of the
     shard is committed: an engine that is broken for a while has spoilt nothing.
@@ -132,12 +174,12 @@ def _around_failures(
         return make(part, seeds)
     except RecordError as error:
         if len(part) == 1:
-            failures.found.append({"name": name(part[0]), "reason": redact(str(error))})
+            found.append({"name": name(part[0]), "reason": redact(str(error))})
             failures.require_few()
-            return [*instead(part[0]), {_ASIDE: failures.found[-1]}]
+            return [*instead(part[0]), {_ASIDE: found[-1]}]
     half = len(part) // 2
     halves = ((part[:half], seeds[:half]), (part[half:], seeds[half:]))
-    return [row for some, own in halves for row in _around_failures(make, some, own, name, instead, failures)]
+    return [row for some, own in halves for row in _around_failures(make, some, own, name, instead, failures, found)]
 
 
 def was_not_cut(row: dict[str, Any]) -> bool:

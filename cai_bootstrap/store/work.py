@@ -206,6 +206,15 @@ class Work:
         if index not in self._committed:  # which holds those whose files were whole when this work began
             self._compute_shard(index, compute)
 
+    def has_shard(self, index: int) -> bool:
+        """Whether a shard is committed."""
+        return index in self._committed
+
+    def shard_seed(self, index: int) -> int:
+        """The seed that a shard's `compute` gets: of the run's seed, the step and the shard."""
+        # `attempt` keeps its place in the seed for steps that retry a shard with fresh luck.
+        return int(digest({"seed": self.seed, "step": self._seeded_by, "shard": index, "attempt": 0})[:8], 16)
+
     def rows_of(self, shards: Iterable[int]) -> Iterator[dict[str, Any]]:
         """The rows of committed shards, read back one shard after the other. Raises CorruptArtifact for a damaged one."""
         for index in shards:
@@ -313,11 +322,9 @@ class Work:
         }
 
     def _compute_shard(self, index: int, compute: Callable[[int], Rows]) -> None:
-        # `attempt` keeps its place in the seed for steps that retry a shard with fresh luck.
-        seed = int(digest({"seed": self.seed, "step": self._seeded_by, "shard": index, "attempt": 0})[:8], 16)
         self._in_shard = True
         try:
-            rows = compute(seed)
+            rows = compute(self.shard_seed(index))
         finally:
             self._in_shard = False
         data = b"".join(map(dump_row, rows))

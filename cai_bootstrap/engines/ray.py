@@ -1,0 +1,151 @@
+"""`engine=ray`: another engine on the workers of a Ray cluster, each a process with a model of its own.
+
+Shards go to whichever worker is free, and what one call asks for is spread over all of them; the records are those of one
+process. A worker that dies is started again and its part made once more. Without an address the cluster is on this machine and
+ends with this process. On another machine the package and the root's folder have to be where they are here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import queue
+import socket
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from cai_bootstrap.config import EngineConfig, RayConfig
+from cai_bootstrap.engines.engine import Engine, Generation, GenerationRequest, OnDone
+from cai_bootstrap.errors import CaiError, RecordError, UserError
+from cai_bootstrap.redact import redact_outputs
+
+T = TypeVar("T")
+Build = Callable[[Path, EngineConfig], Engine]
+_RETRIES = 2
+"""How often what a worker died on is tried again before it counts as that record's fault."""
+_REACH_S = 5.0
+
+
+class _Worker:
+    """What each process of the cluster holds."""
+
+    def __init__(self, build: Build, folder: Path, config: EngineConfig) -> None:
+        redact_outputs()
+        self._engine = build(folder, config)
+
+    def call(self, name: str, *args: Any) -> Any:
+        value = getattr(self._engine, name)
+        return value(*args) if callable(value) else value
+
+
+class RayEngine:
+    """The engine protocol, spoken to all workers. Threads may call it side by side."""
+
+    def __init__(self, folder: Path, config: EngineConfig, build: Build) -> None:
+        """`build` makes a worker's engine; a module's function, since it travels. Raises UserError for a lost address."""
+        import ray
+
+        own = config.ray
+        assert own is not None  # checked by EngineConfig
+        connect(own)
+        worker = dataclasses.replace(config, name=own.engine, ray=None, in_process=True, threads=own.cpus_per_worker)
+        actor = ray.remote(
+            num_cpus=own.cpus_per_worker, num_gpus=own.gpus_per_worker, max_restarts=-1, max_task_retries=_RETRIES
+        )(_Worker)
+        self._ray, self._num_workers = ray, own.workers
+        self._per_task = config.batch_size
+        self._workers = [actor.remote(build, folder, worker) for _ in range(own.workers)]
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for each in self._workers:
+            self._idle.put(each)
+        self._threads = ThreadPoolExecutor(own.workers)
+        self.description = {**self._call("description"), "workers": own.workers, "ray": ray.__version__}
+        """What runs on a worker, and on how many."""
+
+    def encode(self, text: str) -> list[int]:
+        """See the protocol."""
+        ids: list[int] = self._call("encode", text)
+        return ids
+
+    def generate(self, requests: Sequence[GenerationRequest], on_done: OnDone | None = None) -> list[Generation]:
+        """See the protocol."""
+        return self._spread("generate", requests, (), on_done)
+
+    def choice_logprobs(
+        self, prompts: Sequence[str], choices: Sequence[str], on_done: OnDone | None = None
+    ) -> list[tuple[float, ...]]:
+        """See the protocol."""
+        return self._spread("choice_logprobs", prompts, (list(choices),), on_done)
+
+    def completion_logprobs(self, pairs: Sequence[tuple[str, str]], on_done: OnDone | None = None) -> list[tuple[float, int]]:
+        """See the protocol."""
+        return self._spread("completion_logprobs", pairs, (), on_done)
+
+    def close(self) -> None:
+        """End the workers; who waits for one gets an error."""
+        for each in self._workers:
+            self._ray.kill(each)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _spread(self, name: str, items: Sequence[Any], more: tuple[Any, ...], on_done: OnDone | None) -> list[Any]:
+        """The results for all items, in order, of as many calls as there are batches of them."""
+        parts = [list(items[at : at + self._per_task]) for at in range(0, len(items), self._per_task)]
+        found: list[Any] = []
+        for made in self._threads.map(lambda part: self._call(name, part, *more), parts):
+            found += made
+            if on_done is not None:
+                on_done(len(found))
+        return found
+
+    def _call(self, name: str, *args: Any) -> Any:
+        errors = self._ray.exceptions
+        worker = self._idle.get()
+        try:
+            return self._ray.get(worker.call.remote(name, *args))
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, CaiError):
+                raise error.cause from None
+            raise
+        except errors.RayActorError as error:
+            raise RecordError(f"a worker of the cluster ended on it, tried {_RETRIES + 1} times ({error})") from error
+        finally:
+            self._idle.put(worker)
+
+
+def connect(own: RayConfig) -> None:
+    """Join the cluster, or start one on this machine. Raises UserError where nothing answers at the address."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    require_reachable(own.address)
+    local: dict[str, Any] = {"num_cpus": own.workers * own.cpus_per_worker, "include_dashboard": False}
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        ray.init(address=own.address or "local", log_to_driver=False, logging_level="ERROR", **({} if own.address else local))
+    except (ConnectionError, RuntimeError) as error:
+        raise UserError(f"{_lost(own.address)} ({error})") from error
+
+
+def require_reachable(address: str | None) -> None:
+    """Raises UserError where an address names a host and a port and nothing answers there within 5 seconds."""
+    if address is None or address in ("auto", "local"):
+        return
+    told = urlsplit(address if "://" in address else f"ray://{address}")
+    try:
+        if told.hostname is None or told.port is None:
+            raise UserError(f"engine.ray.address={address} is not valid: write auto, HOST:PORT or ray://HOST:PORT")
+        socket.create_connection((told.hostname, told.port), timeout=_REACH_S).close()
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{_lost(address)} ({error})") from error
+
+
+def _lost(address: str | None) -> str:
+    return (
+        f"engine.ray.address={address} cannot be reached: start that cluster, or leave the address out for one on this machine"
+    )
