@@ -1,24 +1,159 @@
-"""`engine=ray`: the records of one process, whatever dies meanwhile. A real cluster of two workers on this machine."""
+"""`engine=ray`: the records of one process, whatever dies meanwhile. A real cluster of two workers on this machine.
+
+Without Ray there is nothing of it to test but that it is missed.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
-import signal
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+from ray_workers import build
 
 from cai_bootstrap.__main__ import main
+from cai_bootstrap.config import EngineConfig, RayConfig
+from cai_bootstrap.engines.engine import GenerationRequest
+from cai_bootstrap.engines.session import Session
+from cai_bootstrap.errors import RecordError, UserError
+from cai_bootstrap.steps.shards import by_shards
+from cai_bootstrap.store.run import Run, Work, step
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-]
-ON_WORKERS = "engine=ray engine.ray.engine=scripted engine.script=passes engine.device=cpu engine.dtype=float32".split()
-ON_WORKERS += ["engine.batch_size=4", "engine.threads=1"]
-SMALL = "preset=small model=tiny-random eval.num_items=60 eval.raw_items=20 eval.shard_size=20".split()
-SMALL += ["stage.instructions.num_instructions=60", "stage.pairs.min_pairs=20"]
+HAS_RAY = importlib.util.find_spec("ray") is not None
+SMALL = "stage=1 preset=small model=tiny-random eval.num_items=40 eval.raw=false eval.shard_size=10".split()
+SMALL += ["stage.instructions.num_instructions=40", "stage.pairs.min_pairs=10"]
+ON_WORKERS = "engine=ray engine.ray.engine=scripted engine.device=cpu engine.dtype=float32 engine.batch_size=4".split()
+ON_WORKERS += ["engine.threads=1", "engine.in_process=true"]
+CONFIG = EngineConfig(
+    name="ray",
+    ray=RayConfig(engine="scripted", workers=2, address=None, cpus_per_worker=1, gpus_per_worker=0),
+    device="cpu",
+    dtype="float32",
+    batch_size=4,
+    threads=1,
+    max_failed_share=0.2,
+)
+
+
+def test_a_lost_cluster_is_told_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*SMALL, *ON_WORKERS, "engine.ray.address=ray://127.0.0.1:9", f"paths.root={tmp_path}"]
+    assert main(words) == 2
+    wanted = "engine.ray.address=ray://127.0.0.1:9 cannot be reached" if HAS_RAY else "engine=ray needs ray"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert wanted in line
+    assert list(tmp_path.iterdir()) == []
+
+
+if HAS_RAY:
+    import ray
+
+    from cai_bootstrap.engines.ray import RayEngine
+
+    @pytest.fixture(scope="module")
+    def cluster() -> Iterator[None]:
+        ray.shutdown()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)]))
+            yield
+            ray.shutdown()
+
+    def records(root: Path) -> dict[str, Any]:
+        """The records of every artifact, by its address, and the pairs, which tell on what engine they were made."""
+        found: dict[str, Any] = {str(p.relative_to(root)): p.read_bytes() for p in root.glob("data/store/*/*/records.jsonl")}
+        for path in root.glob("data/store/*/*/pairs.parquet"):
+            rows = pq.read_table(path).to_pylist()
+            for row in rows:
+                row["provenance"] = {key: value for key, value in json.loads(row["provenance"]).items() if key != "engine"}
+            found[str(path.relative_to(root))] = rows
+        return found
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(900)
+    def test_a_stage_has_the_bytes_of_one_process(cluster: None, tmp_path: Path) -> None:
+        # Before the other tests' workers take the cluster's cores.
+        alone, spread = tmp_path / "alone", tmp_path / "spread"
+        codes = [
+            main([*SMALL, "engine=scripted", "engine.script=null", f"paths.root={alone}"]),
+            main([*SMALL, *ON_WORKERS, f"paths.root={spread}"]),
+        ]
+        assert codes[0] == codes[1]
+        assert records(spread) == records(alone)
+        assert len(records(alone)) > 10
+
+    @pytest.fixture(scope="module")
+    def engine(cluster: None) -> Iterator[RayEngine]:
+        engine = RayEngine(Path(), CONFIG, build)
+        yield engine
+        engine.close()
+
+    def say(engine: RayEngine, *prompts: str) -> list[str]:
+        made = engine.generate([GenerationRequest(prompt=prompt, max_tokens=4) for prompt in prompts])
+        return [each.text for each in made]
+
+    @pytest.mark.slow
+    def test_more_workers_than_there_is_room_for_are_refused(engine: RayEngine) -> None:
+        assert CONFIG.ray is not None
+        many = dataclasses.replace(CONFIG, ray=dataclasses.replace(CONFIG.ray, workers=9))
+        with pytest.raises(
+            UserError, match=r"engine.ray.workers=9 with cpus_per_worker=1 do not fit the cluster, which has 2 CPUs"
+        ):
+            RayEngine(Path(), many, build)
+
+    @pytest.mark.slow
+    def test_both_workers_work_and_order_is_kept(engine: RayEngine) -> None:
+        assert len(set(say(engine, *["who"] * 40))) == 2
+        texts = [f"number {number}" for number in range(50)]
+        assert say(engine, *texts) == [text.upper() for text in texts]
+        assert engine.description["workers"] == 2
+
+    @pytest.mark.slow
+    def test_a_worker_that_dies_loses_nothing(engine: RayEngine, tmp_path: Path) -> None:
+        before = set(say(engine, *["who"] * 40))
+        texts = [*(f"number {number}" for number in range(20)), f"once {tmp_path / 'died'}", "the end"]
+        assert say(engine, *texts) == [text.upper() for text in texts]
+        assert (tmp_path / "died").exists()
+        after = set(say(engine, *["who"] * 40))
+        assert len(after) == 2
+        assert after != before
+
+    @pytest.mark.slow
+    def test_what_kills_every_worker_is_a_record_error(engine: RayEngine) -> None:
+        with pytest.raises(RecordError, match="a worker of the cluster ended on it, tried 3 times"):
+            say(engine, "die")
+        with pytest.raises(RecordError, match="generation failed: ValueError: it is poisoned"):
+            say(engine, "a", "poison")
+        assert say(engine, "a") == ["A"]
+
+    @step(version=1)
+    def shout(work: Work, texts: list[str], session: Any) -> None:
+        engine: RayEngine = session.engine(Path())
+
+        def write(part: list[str], seeds: list[int]) -> list[dict[str, Any]]:
+            return [{"text": text, "seed": seed} for text, seed in zip(say(engine, *part), seeds, strict=True)]
+
+        rows = by_shards(work, session, "shouting", texts, len(texts), write, name=str)
+        work.write_rows("records.jsonl", rows)
+
+    @pytest.mark.slow
+    def test_a_poisoned_prompt_stops_no_other(engine: RayEngine, tmp_path: Path) -> None:
+        from cai_bootstrap.store.runner import bind
+
+        session = Session(CONFIG)
+        session.engine = lambda folder: engine  # type: ignore[method-assign]
+        texts = [f"number {number}" for number in range(30)]
+        made = {}
+        for name, given in {"sound": texts, "bad": [*texts[:7], "poison", *texts[8:20], "die", *texts[21:]]}.items():
+            with Run(tmp_path / name, "default") as run:
+                settings, values = {"shard_size": 4}, {"texts": given}
+                function = bind(shout, session=session)
+                made[name] = run.step("explicit", "drafts", function, settings=settings, values=values, seed=1)
+        assert [row["text"] for row in made["sound"].rows()] == [text.upper() for text in texts]
+        expected = [text.upper() for number, text in enumerate(texts) if number not in (7, 20)]
+        assert [row["text"] for row in made["bad"].rows()] == expected
+        assert [row["id"] for row in made["bad"].rows("dropped.jsonl")] == ["poison", "die"]

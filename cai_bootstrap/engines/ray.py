@@ -51,6 +51,7 @@ class RayEngine:
         own = config.ray
         assert own is not None  # checked by EngineConfig
         connect(own)
+        _require_room(own)
         worker = dataclasses.replace(config, name=own.engine, ray=None, in_process=True, threads=own.cpus_per_worker)
         actor = ray.remote(
             num_cpus=own.cpus_per_worker, num_gpus=own.gpus_per_worker, max_restarts=-1, max_task_retries=_RETRIES
@@ -128,6 +129,19 @@ def connect(own: RayConfig) -> None:
         ray.init(address=own.address or "local", log_to_driver=False, logging_level="ERROR", **({} if own.address else local))
     except (ConnectionError, RuntimeError) as error:
         raise UserError(f"{_lost(own.address)} ({error})") from error
+
+
+def _require_room(own: RayConfig) -> None:
+    """Raises UserError where the cluster has too few cores or GPUs: it would be waited for without end."""
+    import ray
+
+    held = ray.cluster_resources()
+    wanted = {"CPU": ("cpus_per_worker", float(own.cpus_per_worker)), "GPU": ("gpus_per_worker", own.gpus_per_worker)}
+    for what, (key, each) in wanted.items():
+        there = held.get(what, 0.0)
+        if own.workers * each > there:
+            told = f"engine.ray.workers={own.workers} with {key}={each:g}"
+            raise UserError(f"{told} do not fit the cluster, which has {there:g} {what}s: write fewer")
 
 
 def require_reachable(address: str | None) -> None:
