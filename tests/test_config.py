@@ -55,10 +55,16 @@ def test_the_surface_is_the_one_on_record() -> None:
 
 @pytest.mark.slow
 def test_every_combination_of_options_composes() -> None:
-    assert {group: len(options) for group, options in GROUPS.items()}.keys() == {"stage", "model", "engine", "train", "safety"}
-    others = [
-        group for group in GROUPS if group != "safety"
-    ]  # in turn: it touches nothing of theirs, and costs thrice the time
+    assert {group: len(options) for group, options in GROUPS.items()}.keys() == {
+        "stage",
+        "model",
+        "engine",
+        "train",
+        "safety",
+        "experiment",
+    }
+    # Safety in turn: it touches nothing of theirs, and costs thrice the time. Experiments choose for themselves.
+    others = [group for group in GROUPS if group not in ("safety", "experiment")]
     turns = itertools.cycle(GROUPS["safety"])
     for choice in itertools.product(*(GROUPS[group] for group in others)):
         chosen = {**dict(zip(others, choice, strict=True)), "safety": next(turns)}
@@ -70,6 +76,29 @@ def test_every_combination_of_options_composes() -> None:
         )
         assert config.train.method is TrainMethod(chosen["train"])
         assert config.safety.name == chosen["safety"]
+
+
+@pytest.mark.parametrize("name", GROUPS["experiment"])
+def test_every_experiment_composes_for_every_stage(name: str) -> None:
+    for stage in GROUPS["stage"]:
+        config = composed(f"stage={stage}", f"experiment={name}")
+        assert config.stage.name == stage
+        assert config.preset == ("demo" if name == "laptop" else "full")
+        assert config.engine.name == ("transformers" if name == "laptop" else "vllm")
+        assert config.train.quantization is (Quantization.none if name == "laptop" else Quantization.nf4)
+    assert composed(f"experiment={name}", "train.micro_batch_size=1").train.micro_batch_size == 1, "the command line wins"
+
+
+def test_the_larger_cards_differ_from_the_a100_where_they_should() -> None:
+    a100, h100, h200 = (to_dict(composed(f"experiment=qwen32b_{card}")) for card in ("a100", "h100", "h200"))
+    assert a100["model"]["hub_id"] == "Qwen/Qwen2.5-32B"
+    assert (h100["engine"]["vllm"]["quantization"], h200["engine"]["vllm"]["quantization"]) == ("fp8", "none")
+    assert (a100["train"]["micro_batch_size"], h100["train"]["micro_batch_size"], h200["train"]["micro_batch_size"]) == (
+        4,
+        4,
+        8,
+    )
+    assert h100["model"] == h200["model"] == a100["model"]
 
 
 def test_every_available_stage_has_its_file() -> None:
