@@ -38,12 +38,14 @@ stages:
   4 evaluation     5 revision       6 constitutional
 
 main keys (defaults in conf/):
+  experiment=NAME             a known configuration: laptop, qwen7b_24gb, qwen32b_a100, qwen32b_h100, qwen32b_h200
   run=NAME                    which run (default: default)
   preset=small|demo|full      how much data and which gate (default: demo)
   seed=N                      (default: 1)
-  model=gemma-3-270m|smollm2-135m|path|qwen2.5-32b|tiny-random     with model=path: model.path=DIR
-  engine=transformers|vllm|scripted   and engine.batch_size=N, engine.dtype=float32|bfloat16 (0, auto: measured);
-                              vllm: engine.vllm.context=N, engine.vllm.quantization=none|fp8, needs make setup-vllm;
+  model=gemma-3-270m|smollm2-135m|path|qwen2.5-7b|qwen2.5-32b|tiny-random     with model=path: model.path=DIR
+  engine=transformers|vllm|ray|ray_vllm|scripted     and engine.batch_size=N, engine.dtype=float32|bfloat16
+                              (0, auto: measured); vllm: engine.vllm.context=N, engine.vllm.quantization=none|fp8;
+                              ray: the same on engine.ray.workers=N of a cluster, engine.ray.address=ray://HOST:PORT;
                               scripted: no model runs, with model=tiny-random the curriculum in a minute, no claim
   safety=none|llama_guard|sequence_classifier     drop unsafe answers; with safety.path=DIR, safety.max_unsafe=0.5
   train=dpo|orpo              and train.learning_rate=1e-4, train.num_epochs=2, train.quantization=none|nf4,

@@ -106,4 +106,4 @@ def test_a_missing_vllm_is_told_before_any_work(
 
 def test_settings_of_vllm_without_it_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stage=1", "engine.name=vllm", f"paths.root={tmp_path}"]) == 2
-    assert "engine.vllm=missing is not valid: write engine=vllm with engine.vllm" in capsys.readouterr().err
+    assert "engine.vllm='missing' is not valid: write engine=vllm with engine.vllm" in capsys.readouterr().err
