@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import time
@@ -100,6 +101,9 @@ def test_doctor_without_a_model_says_what_prepares_it(tmp_path: Path) -> None:
     assert report["model"]["prepared"] is False
     assert report["model"]["prepare_with"] == "python -m cai_bootstrap stage=baseline model=tiny-random"
     assert report["versions"]["torch"]
+    for name, told in report["optional"].items():
+        assert told[0].isdigit() if importlib.util.find_spec(name) else told.startswith("not installed: run `"), told
+    assert report["optional"].keys() == {"vllm", "ray"}
     assert list(tmp_path.iterdir()) == []
 
 

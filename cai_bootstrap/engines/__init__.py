@@ -46,7 +46,7 @@ def _ray(folder: Path, config: EngineConfig) -> Engine:
 
 
 ENGINES = {"transformers": _transformers, "scripted": _scripted, "vllm": _vllm, "ray": _ray}
-_NEEDS = {
+NEEDS = {
     "vllm": "run `make setup-vllm` on a CPU, `pip install -e '.[vllm]'` on a GPU",
     "ray": "run `pip install -e '.[ray]'`",
 }
@@ -58,8 +58,8 @@ def require_ready(config: EngineConfig) -> None:
     for name in dict.fromkeys([config.name, config.runs]):
         if name not in ENGINES:
             raise UserError(f"engine.name={name!r} is not known: write one of {', '.join(sorted(ENGINES))}")
-        if name in _NEEDS and importlib.util.find_spec(name) is None:
-            raise UserError(f"engine={name} needs {name}, which is not installed: {_NEEDS[name]}")
+        if name in NEEDS and importlib.util.find_spec(name) is None:
+            raise UserError(f"engine={name} needs {name}, which is not installed: {NEEDS[name]}")
     if config.ray is not None:
         from cai_bootstrap.engines.ray import require_reachable
 

@@ -29,9 +29,10 @@ _MIN_FREE_GIB = 6.0
 def doctor(config: Config, as_json: bool) -> str:
     """The report as text, or as JSON with `as_json`.
 
-    Keys of the JSON: machine, versions, code_revision, measured (see `measure.measure`), model (name, prepared, folder,
-    audit), problems (what to mend before a run). Takes seconds, and up to two minutes with a prepared model. Raises
-    UserError when the root cannot be written, DiskFull when it has no room for 64 MiB.
+    Keys of the JSON: machine, versions, code_revision, measured (see `measure.measure`), optional (libraries of engines: their
+    version, or what installs them), model (name, prepared, folder, audit), problems (what to mend before a run). Takes seconds,
+    and up to two minutes with a prepared model. Raises UserError when the root cannot be written, DiskFull when it has no room
+    for 64 MiB.
     """
     from cai_bootstrap.engines import measure
 
@@ -59,10 +60,22 @@ def doctor(config: Config, as_json: bool) -> str:
         "versions": versions,
         "code_revision": code_revision(),
         "measured": measured,
+        "optional": optional_libraries(),
         "model": model,
         "problems": problems,
     }
     return json.dumps(report, indent=2, ensure_ascii=False) if as_json else _text(report)
+
+
+def optional_libraries() -> dict[str, str]:
+    """The libraries of engines that are not always installed: each one's version, or what installs it."""
+    from cai_bootstrap import engines
+
+    distributions = importlib.metadata.packages_distributions()
+    return {
+        name: importlib.metadata.version(distributions[name][0]) if name in distributions else f"not installed: {remedy}"
+        for name, remedy in engines.NEEDS.items()
+    }
 
 
 def version_problems(versions: Mapping[str, str], *, has_gpu: bool) -> list[str]:
@@ -126,7 +139,7 @@ def _model(config: Config, root: Path, measured: dict[str, Any]) -> dict[str, An
     if folder is None:
         command = f"python -m cai_bootstrap stage=baseline model={config.model.name}"
         return {"name": config.model.name, "prepared": False, "folder": None, "audit": None, "prepare_with": command}
-    engine_config = dataclasses.replace(resolve(config.engine, measured), name="transformers", script=None)
+    engine_config = dataclasses.replace(resolve(config.engine, measured), name="transformers", script=None, vllm=None, ray=None)
     engine = engines.start(engine_config, folder)
     try:
         result = audit(engine, folder, sentinels=config.model.sentinels)
@@ -172,6 +185,7 @@ def _text(report: dict[str, Any]) -> str:
     )
     lines += ["", f"versions (this code: {report['code_revision']})"]
     lines += _rows(report["versions"])
+    lines += ["", "for engine=… only", *_rows(report["optional"])]
     lines += ["", f"model {report['model']['name']}", *_model_lines(report["model"]), ""]
     if report["problems"]:
         lines += ["problems", *(f"  {problem}" for problem in report["problems"])]
