@@ -216,6 +216,18 @@ def test_a_held_out_item_over_the_context_counts_as_unanswered(
     assert "the model's context is 2048" in outputs.manifest["warnings"][0]
 
 
+class Quantized(ScriptedEngine):
+    @property
+    def description(self) -> dict[str, str | int | float]:
+        return {**super().description, "quantization": "fp8"}
+
+
+def test_other_weights_than_the_merged_are_told(tmp_path: Path) -> None:
+    told = "served by weights in fp8, which differ from those that were trained and merged"
+    assert kept(tmp_path / "other", Quantized())["candidates"].manifest["warnings"] == [told]
+    assert kept(tmp_path / "same", ScriptedEngine())["candidates"].manifest["warnings"] == []
+
+
 def test_a_share_is_a_share() -> None:
     with pytest.raises(UserError, match=r"engine.max_failed_share=1.5 is not valid"):
         session(1.5)

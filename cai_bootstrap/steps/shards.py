@@ -34,9 +34,12 @@ def chunks(items: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
 
 
 def start_engine(work: Work, session: Session, model: Artifact) -> Engine:
-    """The engine that runs a model, recorded with what the step makes."""
+    """The engine that runs a model, recorded with what the step makes; a warning where it runs other weights than the merged."""
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
+    served = engine.description.get("quantization", "none")
+    if served != "none":
+        work.warn(f"served by weights in {served}, which differ from those that were trained and merged")
     return engine
 
 
