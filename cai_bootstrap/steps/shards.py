@@ -34,7 +34,7 @@ def chunks(items: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
 
 
 def start_engine(work: Work, session: Session, model: Artifact) -> Engine:
-    """The engine that runs a model, recorded with what the step makes; a warning where it runs other weights than the merged."""
+    """The engine that runs a model, recorded with what the step makes; a warning where its weights are not the merged ones."""
     engine = session.engine(model.path / "model")
     work.record_engine(engine.description)
     served = engine.description.get("quantization", "none")
