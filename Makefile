@@ -90,6 +90,7 @@ crash: setup
 	CRASH=full $(PYTEST) tests/crash/test_scale.py $(ARGS)
 
 # In a folder of its own, outside of the checkout; the run that was left alone is first, and both are compared file by file.
+# JUDGE=…/checkpoints/evaluation/model-…/model of a run: whether texts can move the judge that stage 4 taught.
 CRASH_REAL := $(or $(TMPDIR),/tmp)/cai-crash-real
 crash-real: setup
 	rm -rf $(CRASH_REAL)
@@ -97,6 +98,7 @@ crash-real: setup
 	  stage=1 stage.instructions.num_instructions=110 stage.pairs.min_pairs=60 eval.num_items=60 eval.raw=false \
 	  train.checkpoint_minutes=0.2 engine.batch_size=64 engine.threads=2 engine.dtype=float32 engine.device=cpu
 	PYTHONPATH=. $(BIN)/python tests/crash/hostile_text.py $(CRASH_REAL)/alone/checkpoints/baseline/base-*/model
+	$(if $(JUDGE),PYTHONPATH=. $(BIN)/python tests/crash/hostile_text.py --taught $(JUDGE))
 
 # Ratios against peers, side by side in one run; nothing else should run on the machine meanwhile.
 peers: setup
