@@ -163,6 +163,15 @@ def test_a_seed_gives_one_text_whatever_runs_beside_it(engine: Engine) -> None:
     assert len({made.text for made in beside}) == 4
 
 
+def test_many_long_prompts_are_drawn_from_as_each_alone(engine: Engine) -> None:
+    # More tokens than one step takes: a prompt in parts would rewind its request's generator.
+    prompts = [f"{number}. " + "the sun rises and " * 30 for number in range(20)]
+    assert sum(len(engine.encode(prompt)) for prompt in prompts) > 2048
+    requests = [GenerationRequest(prompt=p, max_tokens=6, temperature=1.0, seed=n) for n, p in enumerate(prompts)]
+    together = [made.token_ids for made in engine.generate(requests)]
+    assert together == [engine.generate([request])[0].token_ids for request in requests]
+
+
 def test_a_sampled_text_has_its_logprob_at_temperature_one(engine: Engine, plain: Engine) -> None:
     request = GenerationRequest(prompt=PROMPTS[0], max_tokens=8, temperature=0.7, top_k=20, top_p=0.9, seed=3)
     (made,) = engine.generate([request])

@@ -20,11 +20,11 @@ from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
 from cai_bootstrap.engines.tokens import STOP_ASKED_EVERY, Tokens, eos_token_ids, place_of_stop
 from cai_bootstrap.records import FinishReason
 
-_CPU_BATCHED_TOKENS = 1024
-"""Prompt tokens in one step: their log-probabilities over a vocabulary of 262,144 take a gigabyte at once."""
+_CPU_BATCHED_TOKENS = 2048
+"""Prompt tokens in one step, where the context is not longer."""
 _MAX_SEED = 2**63 - 1
 _QUIET = {
-    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
@@ -88,8 +88,13 @@ class VllmEngine:
             trust_remote_code=False,
             seed=0,
             **(
-                # Compiling takes minutes on a CPU, which a stage does not last long enough for.
-                {"enforce_eager": True, "max_num_batched_tokens": _CPU_BATCHED_TOKENS}
+                {
+                    # Compiling takes minutes on a CPU, which a stage does not last long enough for.
+                    "enforce_eager": True,
+                    # A prompt in parts rewinds its request's generator, which a CPU's cannot: each one whole.
+                    "enable_chunked_prefill": False,
+                    "max_num_batched_tokens": max(self.tokens.context, _CPU_BATCHED_TOKENS),
+                }
                 if on_cpu
                 else {"gpu_memory_utilization": own.memory_share}
             ),
