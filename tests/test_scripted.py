@@ -205,7 +205,7 @@ def test_what_does_not_fit_is_refused(words: list[str], told: str) -> None:
 
 
 def test_help_names_it() -> None:
-    assert "|scripted" in USAGE
+    assert "engine=transformers|vllm|ray|ray_vllm|scripted" in USAGE
 
 
 @pytest.mark.timeout(120)

@@ -56,7 +56,7 @@ class RayEngine:
         actor = ray.remote(
             num_cpus=own.cpus_per_worker, num_gpus=own.gpus_per_worker, max_restarts=-1, max_task_retries=_RETRIES
         )(_Worker)
-        self._ray, self._num_workers = ray, own.workers
+        self._ray = ray
         self._per_task = config.batch_size
         self._workers = [actor.remote(build, folder, worker) for _ in range(own.workers)]
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
