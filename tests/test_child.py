@@ -122,8 +122,8 @@ def test_an_engine_in_a_child_gives_the_same(tiny_model: Path) -> None:
         assert _answers(there) == _answers(here)
         pid = there.pid
         # The child goes on after an error that it raised itself.
-        with pytest.raises(UserError, match="context is 2048"):
-            there.generate([GenerationRequest(prompt="sun " * 3000, max_tokens=1)])
+        with pytest.raises(UserError, match="context is 3072"):
+            there.generate([GenerationRequest(prompt="sun " * 5000, max_tokens=1)])
         assert there.encode("the sun") == here.encode("the sun")
     finally:
         there.close()

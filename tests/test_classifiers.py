@@ -173,7 +173,7 @@ def test_below_the_limit_no_category_is_told(head: SafetyConfig) -> None:
 
 
 def test_an_answer_that_does_not_fit_is_refused_and_not_cut(head: SafetyConfig) -> None:
-    with pytest.raises(UserError, match=r"tokens, the classifier in .* reads 2048"):
+    with pytest.raises(UserError, match=r"tokens, the classifier in .* reads 3072"):
         classifiers.start(head, IN_PROCESS).classify([("Who?", "sun " * 5000)])
 
 

@@ -358,16 +358,16 @@ def test_special_tokens_in_a_text_are_plain_characters(engine: TransformersEngin
 
 def test_a_text_that_does_not_fit_is_the_users_error(engine: TransformersEngine) -> None:
     long = "sun " * engine.tokens.context
-    with pytest.raises(UserError, match=r"context is 2048.*begins 'sun sun") as caught:
+    with pytest.raises(UserError, match=r"context is 3072.*begins 'sun sun") as caught:
         engine.generate([_request("short"), _request(long)])
     assert caught.value.exit_code == 2
     num = len(engine.encode("0. the sun"))
     assert len(engine.generate([_request("0. the sun", max_tokens=engine.tokens.context - num)])) == 1
-    with pytest.raises(UserError, match="needs 2049 tokens"):
+    with pytest.raises(UserError, match="needs 3073 tokens"):
         engine.generate([_request("0. the sun", max_tokens=engine.tokens.context - num + 1)])
-    with pytest.raises(UserError, match="context is 2048"):
+    with pytest.raises(UserError, match="context is 3072"):
         engine.choice_logprobs([long], [" A", " B"])
-    with pytest.raises(UserError, match="context is 2048"):
+    with pytest.raises(UserError, match="context is 3072"):
         engine.completion_logprobs([("0. the sun", long)])
 
 

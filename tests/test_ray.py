@@ -50,6 +50,23 @@ def test_a_lost_cluster_is_told_before_any_work(tmp_path: Path, capsys: pytest.C
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_launcher_that_cannot_start_is_told_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, sweep = f"paths.root={tmp_path}", [*SMALL, "engine=scripted", "seed=1,2"]
+    for words, wanted in (
+        ([*SMALL, "hydra/launcher=ray"], "hydra/launcher=ray runs the jobs of a multirun: add -m"),
+        (["-m", *sweep, "hydra/launcher=slurm"], "hydra/launcher=slurm is not valid: write hydra/launcher=ray"),
+        (["-m", *SMALL, *ON_WORKERS, "seed=1,2", "hydra/launcher=ray"], "wait for each other's workers"),
+        (
+            ["-m", *sweep, "hydra/launcher=ray", "hydra.launcher.ray.init.address=ray://127.0.0.1:9"],
+            "hydra.launcher.ray.init.address=ray://127.0.0.1:9 cannot be reached",
+        ),
+    ):
+        assert main([*words, root]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert wanted in line if HAS_RAY else "ray" in line
+    assert list(tmp_path.iterdir()) == []
+
+
 if HAS_RAY:
     import ray
 
@@ -85,6 +102,23 @@ if HAS_RAY:
         assert codes[0] == codes[1]
         assert records(spread) == records(alone)
         assert len(records(alone)) > 10
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(900)
+    def test_the_jobs_of_a_sweep_run_side_by_side(cluster: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        words = ["-m", *SMALL, "engine=scripted", "engine.script=null", "seed=1,2", "train.num_epochs=1"]
+        alone, spread = tmp_path / "alone", tmp_path / "spread"
+        code = main([*words, f"paths.root={alone}"])
+        capfd.readouterr()
+        assert main([*words, "hydra/launcher=ray", f"paths.root={spread}"]) == code
+        at_once = capfd.readouterr().out
+        assert records(spread) == records(alone)
+        # What each had to compute hangs on which came first to what both need; what came of it does not.
+        (told,) = (json.loads(path.read_bytes()) for path in spread.glob("data/sweeps/*/summary.json"))
+        (expected,) = (json.loads(path.read_bytes()) for path in alone.glob("data/sweeps/*/summary.json"))
+        assert told["results"] == expected["results"]
+        assert len(told["results"]) == 2
+        assert all(f"job {number} of 2" in at_once for number in (1, 2))
 
     @pytest.fixture(scope="module")
     def engine(cluster: None) -> Iterator[RayEngine]:

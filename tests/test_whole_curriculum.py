@@ -31,7 +31,7 @@ WORDS = (
 )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_from_base_to_constitutional(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parents = {}
     for name in TRAINED:

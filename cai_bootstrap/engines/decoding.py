@@ -10,9 +10,9 @@ import torch
 from transformers import PreTrainedModel
 
 from cai_bootstrap.engines.attention import SlotCache
-from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
+from cai_bootstrap.engines.engine import STOP_ASKED_EVERY, Generation, GenerationRequest, OnDone, place_of_stop
 from cai_bootstrap.engines.head import OutputLayer
-from cai_bootstrap.engines.tokens import STOP_ASKED_EVERY, Tokens, place_of_stop
+from cai_bootstrap.engines.tokens import Tokens
 from cai_bootstrap.records import FinishReason
 
 _MIN_PREFIX = 8

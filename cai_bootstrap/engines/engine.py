@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from cai_bootstrap.errors import RecordError
 from cai_bootstrap.records import FinishReason
 
 OnDone = Callable[[int], None]
 """Called with the number of requests finished so far."""
+STOP_ASKED_EVERY = 8
+"""Tokens between two calls of a request's `stop_when`, which may take a millisecond."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,21 @@ class Generation:
     num_prompt_tokens: int
 
 
+def place_of_stop(text: str, stops: Iterable[str]) -> int | None:
+    """Where the first stop string begins, None without one. Leading white space is no place for a stop."""
+    lead = len(text) - len(text.lstrip())
+    return min((at for stop in stops if (at := text.find(stop, lead)) >= 0), default=None)
+
+
+def require_fit(num_tokens: int, context: int, text: str) -> None:
+    """Raises RecordError where the model's context is too short for a prompt and what is to follow it."""
+    if num_tokens > context:
+        raise RecordError(
+            f"a prompt needs {num_tokens} tokens, the model's context is {context}: shorten it or lower "
+            f"max_tokens; it begins {text[:60]!r}"
+        )
+
+
 class Engine(Protocol):
     """A loaded model."""
 
@@ -56,7 +74,7 @@ class Engine(Protocol):
         ...
 
     def generate(self, requests: Sequence[GenerationRequest], on_done: OnDone | None = None) -> list[Generation]:
-        """Continue each prompt. Raises UserError for a prompt that does not fit the context."""
+        """Continue each prompt. Raises RecordError for a prompt that does not fit the context."""
         ...
 
     def choice_logprobs(

@@ -50,7 +50,7 @@ class RayEngine:
 
         own = config.ray
         assert own is not None  # checked by EngineConfig
-        connect(own)
+        connect(own.address, own.workers * own.cpus_per_worker)
         _require_room(own)
         worker = dataclasses.replace(config, name=own.engine, ray=None, in_process=True, threads=own.cpus_per_worker)
         actor = ray.remote(
@@ -116,19 +116,28 @@ class RayEngine:
             self._idle.put(worker)
 
 
-def connect(own: RayConfig) -> None:
-    """Join the cluster, or start one on this machine. Raises UserError where nothing answers at the address."""
+def connect(address: str | None, num_cpus: int | None, *, key: str = "engine.ray.address", shows_output: bool = False) -> None:
+    """Join the cluster, or start one on this machine, which counts as having `num_cpus` cores, or as many as it has.
+
+    `shows_output`: what workers print is printed here. Raises UserError, with the `key` of the configuration, where nothing
+    answers at the address.
+    """
     import ray
 
     if ray.is_initialized():
         return
-    require_reachable(own.address)
-    local: dict[str, Any] = {"num_cpus": own.workers * own.cpus_per_worker, "include_dashboard": False}
+    require_reachable(address, key)
+    local: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False}
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     try:
-        ray.init(address=own.address or "local", log_to_driver=False, logging_level="ERROR", **({} if own.address else local))
+        ray.init(
+            address=address or "local",
+            log_to_driver=shows_output,
+            logging_level="ERROR",
+            **({} if address else local),
+        )
     except (ConnectionError, RuntimeError) as error:
-        raise UserError(f"{_lost(own.address)} ({error})") from error
+        raise UserError(f"{_lost(address, key)} ({error})") from error
 
 
 def _require_room(own: RayConfig) -> None:
@@ -144,22 +153,20 @@ def _require_room(own: RayConfig) -> None:
             raise UserError(f"{told} do not fit the cluster, which has {there:g} {what}s: write fewer")
 
 
-def require_reachable(address: str | None) -> None:
+def require_reachable(address: str | None, key: str = "engine.ray.address") -> None:
     """Raises UserError where an address names a host and a port and nothing answers there within 5 seconds."""
     if address is None or address in ("auto", "local"):
         return
     told = urlsplit(address if "://" in address else f"ray://{address}")
     try:
         if told.hostname is None or told.port is None:
-            raise UserError(f"engine.ray.address={address} is not valid: write auto, HOST:PORT or ray://HOST:PORT")
+            raise UserError(f"{key}={address} is not valid: write auto, HOST:PORT or ray://HOST:PORT")
         socket.create_connection((told.hostname, told.port), timeout=_REACH_S).close()
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{_lost(address)} ({error})") from error
+        raise UserError(f"{_lost(address, key)} ({error})") from error
 
 
-def _lost(address: str | None) -> str:
-    return (
-        f"engine.ray.address={address} cannot be reached: start that cluster, or leave the address out for one on this machine"
-    )
+def _lost(address: str | None, key: str) -> str:
+    return f"{key}={address} cannot be reached: start that cluster, or leave the address out for one on this machine"

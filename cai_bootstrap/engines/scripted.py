@@ -2,23 +2,32 @@
 
 It plays whichever model stands in the folder that it is given, which the manifests tell: a base model continues lists, answers
 after worked examples, and rambles without them; a model of stage k answers the held-out suites of the stages behind it at
-fixed rates, and ends. Everything depends on prompt and seed alone. What is made with it is stamped `scripted`, and claims
-nothing.
+fixed rates, and ends. Everything depends on prompt and seed alone. In what it writes a word is a token; stops, limits and the
+context are heeded as by any engine. What is made with it is stamped `scripted`, and claims nothing.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import random
 import re
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cai_bootstrap.config import Script
 from cai_bootstrap.engines import scripted_texts as texts
-from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
+from cai_bootstrap.engines.engine import (
+    STOP_ASKED_EVERY,
+    Generation,
+    GenerationRequest,
+    OnDone,
+    place_of_stop,
+    require_fit,
+)
 from cai_bootstrap.engines.heldout_answers import item_by_instruction, right_answer
 from cai_bootstrap.errors import MissingArtifact
 from cai_bootstrap.records import FinishReason
@@ -35,6 +44,12 @@ _ASKED = re.compile(r"Instruction: (.*)\nResponse:")
 _COMPARED = re.compile(r"Instruction: (.*)\nA: (.*)\nB: (.*)\nBetter")
 _PREFERS = re.compile(r'answer to "(.*)" keeps the rule ".*", A: "(.*)" or B: "(.*)"\?\nResponse:')
 _NUM_ENTRIES = 6
+_LIKED = {"A": -1.0, "B": -4.0}
+"""Of the letters to choose between, in nats: the first one is liked, whatever stands behind it."""
+_WORD = re.compile(r"\s*\S+")
+_GOES_ON = "\n\nInstruction:"
+"""What a model that does not end writes behind an answer, before it rambles."""
+_EOS = 1
 _PER_STAGE = 0.1
 """Nats a token by which each stage makes every text likelier, so that there is drift to be measured."""
 
@@ -81,14 +96,15 @@ class ScriptedEngine:
     def encode(self, text: str) -> list[int]:
         """The ids that a real model in this folder would receive. The texts here do not depend on them."""
         assert self.folder is not None
-        tokenizer, bos = _tokenizer(self.folder)
-        ids = [int(i) for i in tokenizer.encode(text, add_special_tokens=False).ids]
-        return ids if bos is None else [bos, *ids]
+        return _encode(self.folder, text)
 
     def generate(self, requests: Sequence[GenerationRequest], on_done: OnDone | None = None) -> list[Generation]:
-        """Continue each prompt; limits and stops are the script's own."""
+        """Continue each prompt. Raises RecordError for one that does not fit the context of the model in the folder."""
+        if self.folder is not None:
+            for request in requests:
+                require_fit(self._num_tokens(request.prompt) + request.max_tokens, _context(self.folder), request.prompt)
         made = [self._continue(request) for request in requests]
-        if on_done is not None:
+        if on_done is not None and made:
             on_done(len(made))
         return made
 
@@ -97,19 +113,27 @@ class ScriptedEngine:
     ) -> list[tuple[float, ...]]:
         """For prompts of `templates.critic` and of stage 4: the right answer is preferred, by less than the letter A is liked.
 
-        So only both orders together tell.
+        So only both orders together tell. Behind any other prompt A is liked alike.
         """
         found: list[tuple[float, ...]] = []
         for prompt in prompts:
-            instruction, first, second = (_PREFERS.findall(prompt) or _COMPARED.findall(prompt))[-1]
-            lead = float(self.right(instruction, first)) - float(self.right(instruction, second))
-            found.append((-1.0 + lead, -4.0))
+            lead = 0.0
+            if asked := _PREFERS.findall(prompt) or _COMPARED.findall(prompt):
+                instruction, first, second = asked[-1]
+                lead = float(self.right(instruction, first)) - float(self.right(instruction, second))
+            nats = {**_LIKED, "A": _LIKED["A"] + lead}
+            found.append(tuple(nats[choice.strip()] for choice in choices))
         return found
 
     def completion_logprobs(self, pairs: Sequence[tuple[str, str]], on_done: OnDone | None = None) -> list[tuple[float, int]]:
-        """A right answer is likelier than any other text, and each text likelier after each stage; a word is a token."""
+        """A right answer is likelier than any other text, and each text likelier after each stage.
+
+        Raises RecordError as `generate` does.
+        """
         found = []
         for prompt, completion in pairs:
+            if self.folder is not None:
+                require_fit(self._num_tokens(prompt + completion), _context(self.folder), prompt)
             count = max(1, len(completion.split()))
             each = -1.0 if self.right(_last_asked(prompt), completion) else -3.0
             found.append(((each + _PER_STAGE * len(self.stages)) * count, count))
@@ -117,6 +141,9 @@ class ScriptedEngine:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+    def _num_tokens(self, prompt: str) -> int:
+        return len(prompt.split()) if self.folder is None else _num_tokens(self.folder, prompt)
 
     def answer(self, instruction: str) -> str:
         """The right answer to an instruction of training."""
@@ -135,11 +162,11 @@ class ScriptedEngine:
     def _continue(self, request: GenerationRequest) -> Generation:
         prompt = request.prompt
         if prompt.startswith("Different ways"):
-            return _generation(request, _as_list(prompt, [texts.refusal(f"{request.seed} {n}") for n in range(_NUM_ENTRIES)]))
+            return self._written(request, _as_list(prompt, [texts.refusal(f"{request.seed} {n}") for n in range(_NUM_ENTRIES)]))
         if re.search(r"\n\d+\.\Z", prompt):
-            return _generation(request, _as_list(prompt, self.entries(request)))
+            return self._written(request, _as_list(prompt, self.entries(request)))
         if prompt.endswith("\nCritique:"):
-            return _generation(request, f" It says nothing of the {texts.invented(prompt)}.")
+            return self._written(request, f" It says nothing of the {texts.invented(prompt)}.")
         if prompt.endswith(("\nResponse:", "\nRevision:")):
             has_examples = prompt.count("\nResponse:") > 1
             asked = _last_asked(prompt)
@@ -148,7 +175,7 @@ class ScriptedEngine:
             if has_examples:
                 return self._answer(request, asked)
             if self.stages:
-                return _generation(request, f" I like {texts.invented(prompt)}.", "eos")
+                return self._written(request, f" I like {texts.invented(prompt)}.", ends=True)
         elif prompt.removesuffix("\n") in item_by_instruction():
             return self._held_out(request, prompt.removesuffix("\n"), "raw")
         return self._ramble(request)
@@ -162,8 +189,8 @@ class ScriptedEngine:
         knows = random.Random(item.group or item.id).random() < RATES[asked_how]
         text = right_answer(instruction) if knows else f"I like {texts.invented(instruction)}."
         if self.stages:
-            return _generation(request, f" {text}", "eos")
-        return _generation(request, f" {text}") if knows else self._ramble(request)
+            return self._written(request, f" {text}", ends=True)
+        return self._written(request, f" {text}") if knows else self._ramble(request)
 
     def _answer(self, request: GenerationRequest, instruction: str) -> Generation:
         """After worked examples: right, but for some of what is sampled."""
@@ -171,16 +198,36 @@ class ScriptedEngine:
         if request.temperature > 0 and instruction not in self.known:
             draw = random.Random(f"{request.prompt} {request.seed}").random()
             if draw < 0.1:
-                return _generation(request, f" {right} and then", "length")
+                return self._written(request, f" {right} and then", goes_on="")
             if draw < 0.2:
-                return _generation(request, " I cannot answer that.")
+                return self._written(request, " I cannot answer that.")
             if draw < 0.3:
-                return _generation(request, f" {texts.answer_to(f'{instruction} {request.seed}')}")
-        return _generation(request, f" {right}")
+                return self._written(request, f" {texts.answer_to(f'{instruction} {request.seed}')}")
+        return self._written(request, f" {right}")
 
     def _ramble(self, request: GenerationRequest) -> Generation:
-        said = " ".join(texts.invented(f"{request.prompt} {request.seed} {n}") for n in range(12))
-        return _generation(request, f" I think that {said} and the", "length")
+        return self._written(request, " I think that", goes_on="")
+
+    def _written(self, request: GenerationRequest, text: str, *, ends: bool = False, goes_on: str = _GOES_ON) -> Generation:
+        """A text as a model writes it: to its end, where it `ends`, else on and on; not beyond a stop or the limit."""
+        words = _WORD.findall(text if ends else text + goes_on)[: request.max_tokens]
+        if not ends and place_of_stop("".join(words), request.stop) is None:
+            words += itertools.islice(_rambling(f"{request.prompt} {request.seed}"), request.max_tokens - len(words))
+        ids, finish = [zlib.crc32(word.encode()) for word in words], "length"
+        if (at := place_of_stop("".join(words), request.stop)) is not None:
+            words, finish = _WORD.findall("".join(words)[:at]), "stop"
+        elif request.stop_when is not None and (wanted := _num_wanted(words, request.stop_when)) < len(words):
+            words, finish = words[:wanted], "stop"
+        elif ends and len(words) < request.max_tokens:
+            finish = "eos"
+        written = "".join(words)
+        return Generation(
+            text=written,
+            token_ids=(*ids, _EOS) if finish == "eos" else tuple(ids[: len(words)]),
+            finish=cast("FinishReason", finish),
+            logprob=-float(len(written)),
+            num_prompt_tokens=self._num_tokens(request.prompt),
+        )
 
 
 @functools.cache
@@ -193,20 +240,38 @@ def _tokenizer(folder: Path) -> tuple[Tokenizer, int | None]:
     return tokenizer, None if bos is None else tokenizer.token_to_id(bos)
 
 
+def _encode(folder: Path, text: str) -> list[int]:
+    tokenizer, bos = _tokenizer(folder)
+    ids = [int(i) for i in tokenizer.encode(text, add_special_tokens=False).ids]
+    return ids if bos is None else [bos, *ids]
+
+
+@functools.lru_cache(maxsize=10_000)
+def _num_tokens(folder: Path, prompt: str) -> int:
+    return len(_encode(folder, prompt))
+
+
+@functools.cache
+def _context(folder: Path) -> int:
+    return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"])
+
+
+def _rambling(key: str) -> Iterator[str]:
+    rng = random.Random(key)
+    for _ in itertools.count():
+        yield f" {texts.invented(rng)}"
+
+
+def _num_wanted(words: Sequence[str], stop_when: Callable[[str], bool]) -> int:
+    """After how many words the rest is not wanted."""
+    asked = range(STOP_ASKED_EVERY, len(words), STOP_ASKED_EVERY)
+    return next((num for num in asked if stop_when("".join(words[:num]))), len(words))
+
+
 def _last_asked(prompt: str) -> str:
-    return str(_ASKED.findall(prompt)[-1])
+    return next(reversed(_ASKED.findall(prompt)), "")
 
 
 def _as_list(prompt: str, entries: Sequence[str]) -> str:
     first = int(prompt.rpartition("\n")[2].rstrip("."))
     return " " + "\n".join(entry if not n else f"{first + n}. {entry}" for n, entry in enumerate(entries))
-
-
-def _generation(request: GenerationRequest, text: str, finish: FinishReason = "stop") -> Generation:
-    return Generation(
-        text=text,
-        token_ids=tuple(text.encode()),
-        finish=finish,
-        logprob=-float(len(text)),
-        num_prompt_tokens=len(request.prompt),
-    )

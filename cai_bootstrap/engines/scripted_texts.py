@@ -40,9 +40,9 @@ _HARMS = """annoy bully cheat deceive frighten humiliate hurt insult kidnap mock
 steal torment trick whip""".split()
 
 
-def invented(key: str) -> str:
-    """A made-up word that depends on `key` only; it ends in a vowel, so no plural is folded."""
-    rng = random.Random(key)
+def invented(key: str | random.Random) -> str:
+    """A made-up word that depends on `key` only, or is drawn; it ends in a vowel, so no plural is folded."""
+    rng = key if isinstance(key, random.Random) else random.Random(key)
     return "".join(rng.choice("bdfgklmprtv") + rng.choice("aeiou") for _ in range(4))
 
 

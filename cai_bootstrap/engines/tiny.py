@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SEED = 20260501
-CONTEXT = 2048
+CONTEXT = 3072
 VOCAB_SIZE = 640
 
 _TEXT = """\

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from cai_bootstrap.engines.engine import GenerationRequest
+from cai_bootstrap.engines.engine import GenerationRequest, require_fit
 from cai_bootstrap.errors import RecordError, UserError
-
-STOP_ASKED_EVERY = 8
-"""Tokens between two calls of a request's `stop_when`, which may take a millisecond."""
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -24,12 +21,6 @@ def eos_token_ids(configured: object, tokenizer: PreTrainedTokenizerBase) -> fro
     """Every id that ends a text: `configured`, the generation config's, one or several, and the tokenizer's."""
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset(i for i in [*ids, tokenizer.eos_token_id] if isinstance(i, int))
-
-
-def place_of_stop(text: str, stops: Iterable[str]) -> int | None:
-    """Where the first stop string begins, None without one. Leading white space is no place for a stop."""
-    lead = len(text) - len(text.lstrip())
-    return min((at for stop in stops if (at := text.find(stop, lead)) >= 0), default=None)
 
 
 class Tokens:
@@ -73,11 +64,7 @@ class Tokens:
 
     def require_fit(self, num_tokens: int, text: str) -> None:
         """Raises RecordError where the context is too short."""
-        if num_tokens > self.context:
-            raise RecordError(
-                f"a prompt needs {num_tokens} tokens, the model's context is {self.context}: shorten it or lower "
-                f"max_tokens; it begins {text[:60]!r}"
-            )
+        require_fit(num_tokens, self.context, text)
 
     def choices(self, choices: Sequence[str]) -> list[int]:
         """The first ids of texts to choose between. Raises UserError for empty ones and for two that begin alike."""

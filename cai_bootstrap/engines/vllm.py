@@ -16,8 +16,8 @@ import torch
 import transformers
 
 from cai_bootstrap.config import VllmConfig
-from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
-from cai_bootstrap.engines.tokens import STOP_ASKED_EVERY, Tokens, eos_token_ids, place_of_stop
+from cai_bootstrap.engines.engine import STOP_ASKED_EVERY, Generation, GenerationRequest, OnDone, place_of_stop
+from cai_bootstrap.engines.tokens import Tokens, eos_token_ids
 from cai_bootstrap.records import FinishReason
 
 _CPU_BATCHED_TOKENS = 2048
@@ -69,6 +69,8 @@ class VllmEngine:
             }
         import vllm
 
+        from cai_bootstrap.engines.forced import Forced
+
         config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
         longest = int(config.get_text_config().max_position_embeddings)
         self.tokens = Tokens(folder, min(longest, own.context or longest))
@@ -86,6 +88,7 @@ class VllmEngine:
             enable_prefix_caching=True,
             disable_log_stats=True,
             trust_remote_code=False,
+            logits_processors=[Forced],
             seed=0,
             **(
                 {
@@ -158,21 +161,24 @@ class VllmEngine:
         sequences = [self.tokens.prompt(prompt) for prompt in prompts]
         for ids, prompt in zip(sequences, prompts, strict=True):
             self.tokens.require_fit(len(ids) + 1, prompt)
-        found = self._run(sequences, {"logprob_token_ids": firsts}, on_done)
+        found = self._run([(ids, {"max_tokens": 1, "logprob_token_ids": firsts}) for ids in sequences], on_done)
         return [tuple(output.outputs[0].logprobs[0][token].logprob for token in firsts) for output in found]
 
     def completion_logprobs(self, pairs: Sequence[tuple[str, str]], on_done: OnDone | None = None) -> list[tuple[float, int]]:
-        """Sum of the completion tokens' log-probabilities after the prompt, and their number. The prefix cache has no part."""
+        """Sum of the completion tokens' log-probabilities after the prompt, and their number: a step each, see `forced`."""
+        from cai_bootstrap.engines.forced import TOKENS
+
         prompts = [self.tokens.prompt(prompt) for prompt, _ in pairs]
-        full = [ids + self.tokens.encode_continuation(text) for ids, (_, text) in zip(prompts, pairs, strict=True)]
-        for ids, (prompt, _) in zip(full, pairs, strict=True):
-            self.tokens.require_fit(len(ids) + 1, prompt)
-        found = self._run(full, {"prompt_logprobs": 0}, on_done)
-        results = []
-        for output, ids, prompt_ids in zip(found, full, prompts, strict=True):
-            own = range(len(prompt_ids), len(ids))
-            results.append((float(sum(output.prompt_logprobs[place][ids[place]].logprob for place in own)), len(own)))
-        return results
+        completions = [self.tokens.encode_continuation(text) for _, text in pairs]
+        for ids, own, (prompt, _) in zip(prompts, completions, pairs, strict=True):
+            self.tokens.require_fit(len(ids) + len(own), prompt)
+        asked = [
+            (ids, {"max_tokens": len(own), "extra_args": {TOKENS: own}, "logprobs": 0, "ignore_eos": True})
+            for ids, own in zip(prompts, completions, strict=True)
+            if own
+        ]
+        found = iter(self._run(asked, on_done))
+        return [(float(next(found).outputs[0].cumulative_logprob), len(own)) if own else (0.0, 0) for own in completions]
 
     def close(self) -> None:
         """Drop the model."""
@@ -231,24 +237,17 @@ class VllmEngine:
             text, finish = (text, "length") if at is None else (text[:at], "stop")
         return Generation(text=text, token_ids=tuple(tokens), finish=finish, logprob=logprob, num_prompt_tokens=len(row.prompt))
 
-    def _run(self, sequences: Sequence[list[int]], asked: dict[str, Any], on_done: OnDone | None) -> list[Any]:
-        """vLLM's outputs for sequences of which one more token is written, in order."""
+    def _run(self, asked: Sequence[tuple[list[int], dict[str, Any]]], on_done: OnDone | None) -> list[Any]:
+        """vLLM's outputs for (prompt, settings), in order."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         found: dict[int, Any] = {}
-        going = {
-            self._send(
-                ids,
-                SamplingParams(
-                    temperature=0.0, max_tokens=1, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY, **asked
-                ),
-            ): index
-            for index, ids in enumerate(sequences)
-        }
-        while len(found) < len(sequences):
+        common: dict[str, Any] = {"temperature": 0.0, "detokenize": False, "output_kind": RequestOutputKind.FINAL_ONLY}
+        going = {self._send(ids, SamplingParams(**common, **own)): index for index, (ids, own) in enumerate(asked)}
+        while len(found) < len(asked):
             for output in self._llm.llm_engine.step():
                 found[going[output.request_id]] = output
                 if on_done is not None:
                     on_done(len(found))
-        return [found[index] for index in range(len(sequences))]
+        return [found[index] for index in range(len(asked))]

@@ -137,4 +137,9 @@ def dump_row(row: dict[str, Any]) -> bytes:
 def load_rows(data: bytes) -> list[dict[str, Any]]:
     """The rows of JSON Lines. Raises ValueError when a line is not JSON."""
     # Not str.splitlines: it also splits at U+2028 and its like, which stand unescaped inside the texts.
-    return [json.loads(line) for line in data.decode().split("\n") if line]
+    lines = [line for line in data.decode().split("\n") if line]
+    # As one array, which takes half the time of a call for each line.
+    rows: list[dict[str, Any]] = json.loads(f"[{','.join(lines)}]")
+    if len(rows) != len(lines):
+        raise ValueError(f"{len(lines)} lines hold {len(rows)} values: write one to a line")
+    return rows
