@@ -21,6 +21,7 @@ from benchmarks.gpu.shapes import SHAPES
 from cai_bootstrap.__main__ import compose_job
 from cai_bootstrap.config import to_dict
 from cai_bootstrap.errors import StepFailed
+from cai_bootstrap.training.tokenise import encode_pairs, num_tokens
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -67,6 +68,17 @@ def test_operations_are_those_of_the_formula() -> None:
     body, head = 2 * (64 * 64 * 2 + 64 * 32 * 2 + 64 * 128 * 3), 768 * 64
     assert shapes.needed_operations(shape, 10, 6, recomputed=False) == 4 * body * 10 + 4 * head * 6
     assert shapes.needed_operations(shape, 10, 6, recomputed=True) == 6 * body * 10 + 4 * head * 6
+
+
+def test_pairs_are_as_long_as_training_allows(tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    shape = SHAPES["32b"]
+    rows = shapes.pairs(shape, tiny_model)
+    assert len(rows) == 6 * 16
+    examples = encode_pairs(AutoTokenizer.from_pretrained(str(tiny_model)), rows, 512)  # refuses longer ones
+    assert min(len(example["prompt_ids"]) for example in examples) > shape.prompt_tokens - 8
+    assert min(num_tokens(example) for example in examples) > 512 - 16
 
 
 def test_layers_are_left_out_where_the_disk_is_small() -> None:

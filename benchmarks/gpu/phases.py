@@ -53,6 +53,8 @@ def measure_matrix_rate(setting: Setting) -> dict[str, Any]:
 
 def train(setting: Setting) -> dict[str, Any]:
     """NF4 QLoRA DPO of the whole model through `Training`: the first step warms up, the median of the others counts."""
+    import cai_bootstrap.training.trainer  # noqa: F401 — its time is not the loading's
+
     shape, config = setting.shape, shapes.train_config(setting.shape)
     begin = time.perf_counter()
     training = _training(setting, "train", checkpoint_minutes=30, checkpoint_steps=0)

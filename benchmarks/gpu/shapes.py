@@ -212,14 +212,15 @@ def layers_with_room(shape: Shape, free_bytes: int) -> int:
 
 
 def texts(folder: Path, lengths: Sequence[int], seed: int = SEED) -> list[str]:
-    """Random words for each length, as many as fit so many tokens."""
+    """Random words for each length, as many as fit so many tokens. Words are encoded each by itself, so their tokens add up."""
     from transformers import AutoTokenizer
 
     tokenizer, rng, made = AutoTokenizer.from_pretrained(str(folder)), random.Random(seed), []
+    sizes = {f" {word}": len(tokenizer(f" {word}", add_special_tokens=False).input_ids) for word in _WORDS}
     for length in lengths:
-        text = ""
-        while len(tokenizer(longer := f"{text} {rng.choice(_WORDS)}", add_special_tokens=False).input_ids) <= length:
-            text = longer
+        text, left = "", length
+        while sizes[word := rng.choice(list(sizes))] <= left:
+            text, left = text + word, left - sizes[word]
         made.append(text)
     return made
 
