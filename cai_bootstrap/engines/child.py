@@ -27,7 +27,7 @@ _STOPPING_S = 25.0
 """How long a child may take to save what it does when it is asked to stop; whoever sent SIGTERM will not wait much longer."""
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Ask the kernel for SIGKILL when the parent ends (Linux); elsewhere a thread watches the parent's id."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -46,7 +46,7 @@ def _die_with_parent(parent: int) -> None:
 
 def _serve(connection: Connection, parent: int, build: Callable[..., Any], arguments: dict[str, Any]) -> None:
     redact_outputs()
-    _die_with_parent(parent)
+    die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     try:
         target = build(**arguments)

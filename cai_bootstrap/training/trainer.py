@@ -63,8 +63,10 @@ class Training:
         threads: int,
         device: str,
         dtype: str,
+        load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained,
     ) -> None:
-        """`config` is a TrainConfig as dict; rows of one `group`, where they have any, are trained in one step.
+        """`config` is a TrainConfig as dict; rows of one `group`, where they have any, are trained in one step. `load` makes
+        the model of a folder, with transformers' options: weights need not come from its files.
 
         Raises UserError for pairs or settings that cannot be trained.
         """
@@ -83,7 +85,7 @@ class Training:
         lengths = [num_tokens(example) for example in examples]
         self.collator = AuditedCollator(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
         build, make_arguments = METHODS[config["method"]]()
-        model = _load_model(model_folder, config, device, dtype)
+        model = _load_model(load, model_folder, config, device, dtype)
         num_frozen = prefix.num_frozen(model, config["lora"]["frozen_share"])
         self.trainer = build(
             model=model,
@@ -201,7 +203,7 @@ def _common(config: dict[str, Any], num_pairs: int, seed: int, device: str, dtyp
     }
 
 
-def _load_model(folder: Path, config: dict[str, Any], device: str, dtype: str) -> Any:
+def _load_model(load: Callable[..., Any], folder: Path, config: dict[str, Any], device: str, dtype: str) -> Any:
     compute = getattr(torch, dtype)
     options: dict[str, Any] = {}
     if config["quantization"] == "nf4":
@@ -212,7 +214,7 @@ def _load_model(folder: Path, config: dict[str, Any], device: str, dtype: str) -
             bnb_4bit_compute_dtype=compute,
         )
         options["device_map"] = {"": device}
-    model: Any = AutoModelForCausalLM.from_pretrained(
+    model: Any = load(
         str(folder),
         dtype=compute,
         attn_implementation=packing.NAME,
