@@ -87,7 +87,8 @@ def dispatch(words: list[str]) -> int:
     combinations = list(jobs(request))
     planned = request.verb == "plan"
     chains = [
-        [compose_job(stage, overrides, suffix, planned=planned) for stage in request.stages] for overrides, suffix in combinations
+        [compose_job(stage, overrides, suffix, planned=planned) for stage in request.stages]
+        for overrides, suffix in combinations
     ]
     own = what_differs([overrides for overrides, _ in combinations])
     configs = list(itertools.chain(*chains))

@@ -6,7 +6,6 @@ Memory is in bytes, time in seconds, rates are those of `MachineConfig`: 1e12 op
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +21,9 @@ _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 _OPTIMIZED_BYTES = 16
 """Of each trained weight: itself, its gradient and AdamW's two moments in fp32 (Rajbhandari et al. 2020, arXiv:1910.02054,
 section 3.1, without the 16-bit copies, which an adapter in fp32 does not have)."""
-_LIBRARIES = {"cpu": 0.95 * GIB, "cuda": 0.6 * GIB}
-"""Python with torch and transformers (measured: 0.86 GiB before an engine, 1.01 before a training; `benchmarks/memory.py`); on a
-GPU the CUDA context with its libraries' workspaces."""
+_LIBRARIES = {"cpu": 0.9 * GIB, "cuda": 0.6 * GIB}
+"""Python with torch and transformers (measured: 0.8 to 0.9 GiB before an engine, 1.01 before a training); on a GPU the CUDA
+context with its libraries' workspaces."""
 _KEPT_BLOCKS = {"cpu": 0.35, "cuda": 0.1}
 """What the allocator keeps of blocks that were freed, as a share of what all layers' activations would take: on a CPU glibc's,
 measured in seven trainings of Gemma 3 270M (`benchmarks/results/memory.json`), where it is the same with checkpointing and
@@ -215,7 +214,15 @@ def generation_peak(
 
 
 def vllm_peak(
-    shape: ModelShape, *, dtype: str, device: str, quantization: str, context: int, memory_gib: float, share: float, kv_gib: float
+    shape: ModelShape,
+    *,
+    dtype: str,
+    device: str,
+    quantization: str,
+    context: int,
+    memory_gib: float,
+    share: float,
+    kv_gib: float,
 ) -> Peak:
     """vLLM: on a GPU it takes its share of the card whatever the model needs, all that is left for keys and values; less than
     one `context` of them does not start. On a CPU `kv_gib`. What is shown is what it needs at least, or takes.
@@ -270,21 +277,25 @@ class Calls:
         return self.count * self.rows * self.out
 
 
-def generation_seconds(shape: ModelShape, calls: Calls, machine: MachineConfig, *, weights: float, dtype: str, batch: float) -> float:
+def generation_seconds(
+    shape: ModelShape, calls: Calls, machine: MachineConfig, *, weights: float, dtype: str, batch: float
+) -> float:
     """Prefill, then decoding, each the slower of matrix products and memory traffic (Williams et al. 2009, the roofline).
 
     Prefill: 2 operations a weight of the body and token (Kaplan et al. 2020, arXiv:2001.08361, table 1), what is shared once a
-    call, and the output layer where logits are wanted. A decoding step reads the weights and all keys and values once, does
-    2 operations a weight and row, and costs `step_ms` beside. At most `batch` rows are decoded together.
+    call, attention's 4 a query's number and key, and the output layer where logits are wanted. A decoding step reads weights,
+    keys and values once, does 2 operations a weight and row, and costs `step_ms` beside. At most `batch` rows are decoded
+    together.
     """
     body, head = num_body(shape), num_table(shape)
     rate = machine.tflops * machine.generation_efficiency * 1e12
     bandwidth = machine.bandwidth_gb_s * machine.bandwidth_efficiency * 1e9
     read = calls.prefix + calls.rows * calls.texts * calls.own
     passes = max(1.0, read / 2048)
-    prefill = max(
-        (2 * body * read + 2 * head * calls.rows * calls.scored) / rate, passes * weights / bandwidth
-    ) + passes * machine.step_ms / 1e3
+    rows = calls.rows * calls.texts
+    seen = calls.prefix**2 / 2 + rows * calls.own * (calls.prefix + calls.own / 2)
+    operations = 2 * body * read + 4 * shape.layers * shape.heads * shape.head_dim * seen + 2 * head * calls.rows * calls.scored
+    prefill = max(operations / rate, passes * weights / bandwidth) + passes * machine.step_ms / 1e3
     decode = 0.0
     if calls.out > 0:
         waves = max(1.0, calls.rows / batch)
@@ -325,7 +336,9 @@ def loading_seconds(num_bytes: float, machine: MachineConfig) -> float:
     return machine.start_s + num_bytes / (machine.load_gb_s * 1e9)
 
 
-def merging_seconds(shape: ModelShape, machine: MachineConfig, *, on_card: bool, num_prompts: int, width: int, steps: int = 16) -> float:
+def merging_seconds(
+    shape: ModelShape, machine: MachineConfig, *, on_card: bool, num_prompts: int, width: int, steps: int = 16
+) -> float:
     """Two models are read, one is written and hashed, and both continue the prompts, twice the one with the adapter."""
     size = 4.0 * num_parameters(shape)
     rate = machine.tflops * machine.generation_efficiency * 1e12 if on_card else machine.cpu_tflops * 1e12
@@ -337,8 +350,3 @@ def merging_seconds(shape: ModelShape, machine: MachineConfig, *, on_card: bool,
 def cost(seconds: float, machine: MachineConfig) -> float:
     """Dollars at the machine's rate."""
     return seconds / 3600 * machine.dollars_per_hour
-
-
-def rounded_up(value: float, digits: int = 0) -> float:
-    """Up to so many digits behind the point."""
-    return math.ceil(value * 10**digits) / 10**digits

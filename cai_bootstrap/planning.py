@@ -13,7 +13,7 @@ from cai_bootstrap.engines.session import Session
 from cai_bootstrap.lineage import Parent, answers_step
 from cai_bootstrap.pipeline import bootstrap, measure_baseline, origin_of, suites_of
 from cai_bootstrap.report.changes import describe_changes
-from cai_bootstrap.report.plan import Planner, render_plan
+from cai_bootstrap.report.plan import Planner, planned_rows, render_plan
 from cai_bootstrap.store.provenance import digest
 from cai_bootstrap.store.run import read_run
 
@@ -23,6 +23,11 @@ def plan(configs: list[Config], labels: Mapping[str, str] | None = None) -> str:
 
     `labels` tell runs apart by their overrides. This machine is measured where a run will be on it and no run has.
     """
+    return render_plan(planned_rows(walk(configs), known_machines()), labels or {})
+
+
+def walk(configs: list[Config]) -> list[Planner]:
+    """A planner for each configuration, with all of its steps."""
     planners: list[Planner] = []
     ends: dict[str, Parent] = {}
     """By run: what the stage that was planned before leaves to the next one."""
@@ -43,10 +48,10 @@ def plan(configs: list[Config], labels: Mapping[str, str] | None = None) -> str:
                 before[name] = planner
                 ends[config.run] = Parent(outcome.model, {**outcome.retained, suite: outcome.trained})
         planners.append(planner)
-    return render_plan(planners, labels or {}, _known())
+    return planners
 
 
-def _known() -> Callable[[Config], MachineConfig]:
+def known_machines() -> Callable[[Config], MachineConfig]:
     """The machine of a configuration, measured once for all that run alike."""
     found: dict[str, MachineConfig] = {}
 

@@ -64,7 +64,7 @@ def test_every_combination_of_options_composes() -> None:
         "safety",
         "experiment",
     }
-    # Safety and machines in turn: they touch nothing of theirs, and cost many times the time. Experiments choose for themselves.
+    # Safety and machines in turn: they touch nothing of theirs, and cost many times as long. Experiments choose for themselves.
     others = [group for group in GROUPS if group not in ("safety", "machine", "experiment")]
     turns, machines = itertools.cycle(GROUPS["safety"]), itertools.cycle(GROUPS["machine"])
     for choice in itertools.product(*(GROUPS[group] for group in others)):

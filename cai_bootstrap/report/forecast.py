@@ -29,7 +29,10 @@ _LONGER = 1.5
 """The longest prompt of a call, as a multiple of the mean one."""
 _MERGE_PROMPTS, _MERGE_WIDTH = 24, 24
 _ROOM = 0.85
-"""A run is refused only where this share of what it takes at least is more than there is: what swaps or is mapped still runs."""
+"""A run is refused only where this share of what it takes at least is too much: what is mapped or swapped still runs."""
+_LARGE_SHARE = 0.92
+"""Of a card, for vLLM: what is left holds the CUDA context and what other libraries take."""
+_ROUNDING_GIB = 1e-6
 _NUM_TOKENS = re.compile(rb'"num_tokens": ?(\d+)')
 
 
@@ -132,7 +135,7 @@ class Forecaster:
     def _training(self, shape: ModelShape, work: Workload) -> Forecast:
         train, machine = self.config.train, self.machine
         quantization = quantization_of(self.config, machine.device)
-        common = {
+        common: dict[str, Any] = {
             "lora": train.lora,
             "gradient_checkpointing": train.gradient_checkpointing,
             "quantization": quantization,
@@ -253,15 +256,15 @@ def training_peak(config: Config, machine: MachineConfig, shape: ModelShape, wor
 
 def merging_peak(config: Config, machine: MachineConfig, shape: ModelShape) -> Peak:
     """The peak of a merge with its certificate."""
-    return estimates.merging_peak(
-        shape, device=merge_device(config, machine), num_prompts=_MERGE_PROMPTS, width=_MERGE_WIDTH
-    )
+    return estimates.merging_peak(shape, device=merge_device(config, machine), num_prompts=_MERGE_PROMPTS, width=_MERGE_WIDTH)
 
 
 def limit_gib(config: Config, machine: MachineConfig, phase: str) -> float:
     """The memory that a phase has."""
-    on_card = machine.device == "cuda" and (phase != "merging" or merge_device(config, machine) == "cuda")
-    return machine.memory_gib if on_card else machine.ram_gib
+    if machine.device != "cuda" or (phase == "merging" and merge_device(config, machine) != "cuda"):
+        return machine.ram_gib
+    served = config.engine.vllm if phase == "generation" and config.engine.runs == "vllm" else None
+    return machine.memory_gib * (1.0 if served is None else served.memory_share)
 
 
 @dataclass(frozen=True)
@@ -279,7 +282,7 @@ def misfits(config: Config, machine: MachineConfig, shape: ModelShape, works: Ma
     lines = []
     for phase in _phases(machine, shape, works):
         peak, limit = phase.peak(config), limit_gib(config, machine, phase.name)
-        if peak.gib <= limit:
+        if peak.gib <= limit + _ROUNDING_GIB:
             continue
         remedy = _remedy(config, machine, phase)
         lines.append(f"does not fit: {phase.name}, {peak.gib:.0f} GiB of {limit:.0f} ({_largest(peak)}): {remedy}")
@@ -304,7 +307,7 @@ def _phases(machine: MachineConfig, shape: ModelShape, works: Mapping[str, Workl
 def _remedy(config: Config, machine: MachineConfig, phase: _Phase) -> str:
     for changed, words in _remedies(config, machine, phase.name):
         taken = phase.peak(changed).gib
-        if taken <= limit_gib(changed, machine, phase.name):
+        if taken <= limit_gib(changed, machine, phase.name) + _ROUNDING_GIB:
             return f"write {words} ({taken:.0f} GiB)"
     smallest = min(phase.peak(changed).gib for changed, _ in [(config, ""), *_remedies(config, machine, phase.name)])
     return f"no setting helps: take a smaller model=… or {smallest:.0f} GiB"
@@ -323,6 +326,8 @@ def _remedies(config: Config, machine: MachineConfig, phase: str) -> Iterator[tu
     if engine.vllm is not None:
         contexts: list[dict[str, Any]] = [{"context": size} for size in (2048, 1024) if size < (engine.vllm.context or 4096)]
         ways = list(contexts)
+        if machine.device == "cuda" and engine.vllm.memory_share < _LARGE_SHARE:
+            ways.insert(0, {"memory_share": _LARGE_SHARE})
         if machine.device == "cuda" and engine.vllm.quantization == "none":
             ways += [{"quantization": "fp8"}, *({"quantization": "fp8", **way} for way in contexts)]
         for way in ways:
@@ -340,7 +345,10 @@ def _training_remedies(config: Config) -> Iterator[tuple[Config, str]]:
     sizes = [size for size in range(train.micro_batch_size - 1, 0, -1) if train.batch_size % size == 0]
     ways: list[dict[str, Any]] = [{"micro_batch_size": size} for size in sizes]
     if not train.gradient_checkpointing:
-        ways += [{"gradient_checkpointing": True}, *({"gradient_checkpointing": True, "micro_batch_size": size} for size in sizes)]
+        ways += [
+            {"gradient_checkpointing": True},
+            *({"gradient_checkpointing": True, "micro_batch_size": size} for size in sizes),
+        ]
     if str(train.quantization) == "none":
         least = {"gradient_checkpointing": True, "micro_batch_size": 1}
         ways += [{"quantization": Quantization.nf4}, {"quantization": Quantization.nf4, **least}]

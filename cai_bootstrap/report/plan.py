@@ -10,8 +10,8 @@ from typing import Any
 
 from cai_bootstrap import estimates
 from cai_bootstrap.config import Config, MachineConfig
-from cai_bootstrap.estimates import GIB, Peak
-from cai_bootstrap.report.forecast import Forecast, Forecaster, made, misfits
+from cai_bootstrap.estimates import GIB
+from cai_bootstrap.report.forecast import Forecast, Forecaster, made, misfits, shape_of_model
 from cai_bootstrap.report.status import table
 from cai_bootstrap.steps.workload import Asked, Workload, workload
 from cai_bootstrap.store.artifacts import Artifact, Store
@@ -87,13 +87,14 @@ class Planner:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Row:
+class Row:
     """A line of the plan."""
 
-    run: str
+    config: Config
     step: PlannedStep
     state: str
     forecast: Forecast
+    work: Workload
     machine: MachineConfig
 
     @property
@@ -130,55 +131,71 @@ class _Records:
         return self._counts.get(artifact.digest, 0.0)
 
 
-def render_plan(
-    planners: Sequence[Planner], labels: Mapping[str, str], known: Callable[[Config], MachineConfig] | None = None
-) -> str:
-    """A table of every planned step with what it takes, sums by stage, what does not fit, and how many steps are left.
+def planned_rows(planners: Sequence[Planner], known: Callable[[Config], MachineConfig]) -> list[Row]:
+    """Every planned step of every run once, with what it takes on the machine that `known` gives for its configuration.
 
-    A step that an earlier run of the same plan is to compute is no work for the later ones: its state names that run. `known`
-    gives the machine of a configuration.
+    A step that an earlier run of the same plan is to compute is no work for the later ones: its state names that run.
     """
-    rows: list[_Row] = []
-    lacking: dict[str, None] = {}
+    rows: list[Row] = []
     maker: dict[tuple[str, ...], str] = {}
     """By step: the first run that needs it."""
-    states: dict[str, Counter[str]] = {}
     records, seen = _Records(), set[tuple[str, ...]]()
     for planner in planners:
         config, run = planner.config, planner.config.run
-        machine = config.machine if known is None or all(planned.cached for planned in planner.steps) else known(config)
+        # What is done needs no machine, and measuring one takes seconds.
+        machine = config.machine if all(planned.cached for planned in planner.steps) else known(config)
         forecaster = Forecaster(config, machine)
-        largest: dict[str, tuple[Peak, Workload]] = {}
         for planned in planner.steps:
             address = (config.paths.root, planned.stage, planned.name, planned.digest)
             if (run, *address) in seen:  # several suites of one run begin with the same steps
                 continue
             seen.add((run, *address))
-            first = maker.setdefault(address, run)
+            first, work = maker.setdefault(address, run), Workload()
             state = "done" if planned.cached else f"by {first}" if first != run else "begun" if planned.begun else "to do"
+            if not planned.cached:
+                work = records.work(config, planned)
             forecast = Forecast()
             if planned.cached:
                 forecast = made(planned.artifact)
-            else:
-                work = records.work(config, planned)
-                if not state.startswith("by "):
-                    forecast = forecaster.of(planned.facts["function"], work, planned.inputs)
-                if forecast.peak is not None and forecast.peak.gib > largest.get(forecast.phase, (Peak({}), work))[0].gib:
-                    largest[forecast.phase] = (forecast.peak, work)
-            rows.append(_Row(run=run, step=planned, state=state, forecast=forecast, machine=machine))
-            states.setdefault(run, Counter())["shared" if state.startswith("by ") else state] += 1
-        if forecaster.shape is not None and largest:
-            works = {phase: work for phase, (_, work) in largest.items()}
-            lacking |= dict.fromkeys(misfits(config, machine, forecaster.shape, works))
+            elif first == run:
+                forecast = forecaster.of(planned.facts["function"], work, planned.inputs)
+            rows.append(Row(config=config, step=planned, state=state, forecast=forecast, work=work, machine=machine))
+    return rows
+
+
+def render_plan(rows: Sequence[Row], labels: Mapping[str, str]) -> str:
+    """A table of the steps with what each takes, sums by stage, what does not fit, and how many steps are left.
+
+    For several runs it says of each how many steps it finds or computes; `labels` tell what they set.
+    """
+    states: dict[str, Counter[str]] = {}
+    for row in rows:
+        states.setdefault(row.config.run, Counter())["shared" if row.state.startswith("by ") else row.state] += 1
     lines = table(_COLUMNS, [_cells(row) for row in rows])
-    if known is not None and any(row.left for row in rows):
-        lines += ["", *_sums(rows), *lacking, *dict.fromkeys(assumptions(row.machine) for row in rows if row.left), ""]
+    if left := [row for row in rows if row.left]:
+        lines += ["", *_sums(left), *_lacking(left), *dict.fromkeys(assumptions(row.machine) for row in left), ""]
     if len(states) > 1:
         lines += [f"{run} ({labels.get(run, run)}): {_in_words(counted)}" for run, counted in states.items()]
     counted = sum(states.values(), Counter[str]())
     shared = f", {counted['shared']} shared with an earlier run" if counted["shared"] else ""
-    left = counted["to do"] + counted["begun"]
-    return "\n".join([*lines, f"{counted['done']} of {len(rows)} steps are done, {left} to do{shared}"])
+    to_do = counted["to do"] + counted["begun"]
+    return "\n".join([*lines, f"{counted['done']} of {len(rows)} steps are done, {to_do} to do{shared}"])
+
+
+def _lacking(left: Sequence[Row]) -> list[str]:
+    """What does not fit, once for all stages and runs of which it is said alike."""
+    largest: dict[tuple[str, str, str], Row] = {}
+    for row in left:
+        key = (row.config.run, row.config.stage.name, row.forecast.phase)
+        held = largest.get(key)
+        if row.forecast.peak and (held is None or held.forecast.peak is None or row.forecast.peak.gib > held.forecast.peak.gib):
+            largest[key] = row
+    found: dict[str, None] = {}
+    for (*_, phase), row in largest.items():
+        shape = shape_of_model(row.config)
+        if shape is not None:
+            found |= dict.fromkeys(misfits(row.config, row.machine, shape, {phase: row.work}))
+    return list(found)
 
 
 _RAM = " RAM"
@@ -186,12 +203,14 @@ _RAM = " RAM"
 _COLUMNS = ("run", "stage", "step", "state", "read", "written", "GiB", "minutes", "$", "disk")
 
 
-def _cells(row: _Row) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str, ...]:
     forecast, planned = row.forecast, row.step
     seconds = forecast.seconds
-    dollars = None if seconds is None or not row.left or not row.machine.dollars_per_hour else estimates.cost(seconds, row.machine)
+    dollars = (
+        None if seconds is None or not row.left or not row.machine.dollars_per_hour else estimates.cost(seconds, row.machine)
+    )
     return (
-        row.run,
+        row.config.run,
         planned.stage,
         planned.name,
         row.state,
@@ -204,9 +223,8 @@ def _cells(row: _Row) -> tuple[str, ...]:
     )
 
 
-def _sums(rows: Sequence[_Row]) -> list[str]:
+def _sums(left: Sequence[Row]) -> list[str]:
     """By stage what is left to do, then in all, and the phase that takes most memory with its parts."""
-    left = [row for row in rows if row.left]
     stages = list(dict.fromkeys(row.step.stage for row in left))
     cells = [_sum(stage, [row for row in left if row.step.stage == stage]) for stage in stages]
     lines = table(("stage", "to do", "read", "written", "GiB", "hours", "$", "disk"), [*cells, _sum("in all", left)])
@@ -220,7 +238,7 @@ def _sums(rows: Sequence[_Row]) -> list[str]:
     return lines
 
 
-def _sum(name: str, rows: Sequence[_Row]) -> tuple[str, ...]:
+def _sum(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
     told = [row.forecast for row in rows]
     seconds = [one.seconds for one in told]
     dollars = sum(estimates.cost(row.forecast.seconds or 0.0, row.machine) for row in rows)

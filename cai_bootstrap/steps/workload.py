@@ -30,7 +30,14 @@ JUDGED_TOKENS = 75
 WRITTEN = {"raw": 84.0, "cued": 45.0, "fewshot": 8.5, "trained": 8.0}
 """Tokens of an evaluation's answer, mean over all suites: a base model runs on, and a trained one ends."""
 LONGEST = {"raw": 128.0, "cued": 128.0, "fewshot": 32.0, "trained": 26.0}
-KEPT_SHARE = {"explicit": 0.56, "implicit": 0.49, "generation": 0.81, "evaluation": 0.4, "revision": 0.79, "constitutional": 0.94}
+KEPT_SHARE = {
+    "explicit": 0.56,
+    "implicit": 0.49,
+    "generation": 0.81,
+    "evaluation": 0.4,
+    "revision": 0.79,
+    "constitutional": 0.94,
+}
 """Of a stage's instructions those with an answer that selection keeps."""
 TASKS_PER_ANSWER = {"evaluation": 0.0, "revision": 0.5}
 """Of what a construction keeps beside committed cases: where it corrupts kept answers, half give a task."""
@@ -241,7 +248,9 @@ def _constructed(asked: Asked) -> Workload:
         worked = min(worked, construction.num_cases)
     twice = 2 if "conduct" in values else 1
     # Measured: 8,646 tasks of 1,570 and 1,440 cases in stage 4, 2,050 of 1,570 and 689 in stage 5.
-    tasks_made = construction.num_per_case * (0.72 * twice * worked + 0.72 * twice * cases) if twice == 2 else 0.7 * (worked + cases)
+    tasks_made = (
+        construction.num_per_case * (0.72 * twice * worked + 0.72 * twice * cases) if twice == 2 else 0.7 * (worked + cases)
+    )
     return Workload(records=tasks_made + TASKS_PER_ANSWER.get(asked.stage, 0.3) * kept)
 
 
