@@ -23,7 +23,7 @@ from benchmarks import isolated, limits, pairing
 GENERATION = {
     "generate 8": {"batch_size": 8, "prompt_tokens": 200, "max_tokens": 16},
     "generate 64": {"batch_size": 64, "prompt_tokens": 200, "max_tokens": 16},
-    "generate 64 long": {"batch_size": 64, "prompt_tokens": 500, "max_tokens": 8},
+    "generate 32 long": {"batch_size": 32, "prompt_tokens": 500, "max_tokens": 8},
 }
 """A whole batch of requests that are all alike in length."""
 TRAINING = {
