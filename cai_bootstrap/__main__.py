@@ -324,7 +324,7 @@ def check_model_path(config: Config) -> None:
 def check_memory(configs: Sequence[Config]) -> None:
     """Raises UserError for a model that this machine's memory cannot hold, before any work."""
     from cai_bootstrap.engines import machine
-    from cai_bootstrap.report.forecast import require_fit
+    from cai_bootstrap.report.fit import require_fit
 
     for config in configs:
         here = dataclasses.replace(config.machine, name="auto", device="auto", memory_gib=0, ram_gib=0)

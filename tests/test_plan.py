@@ -16,7 +16,8 @@ from cai_bootstrap.__main__ import compose_job, main
 from cai_bootstrap.config import Config, EngineConfig
 from cai_bootstrap.engines import machine
 from cai_bootstrap.errors import UserError
-from cai_bootstrap.report.forecast import made, require_fit
+from cai_bootstrap.report.fit import require_fit
+from cai_bootstrap.report.forecast import made
 from cai_bootstrap.report.plan import Row, planned_rows, render_plan
 from cai_bootstrap.steps.workload import WORKLOADS
 from cai_bootstrap.store.run import Run, Work, step
@@ -107,6 +108,7 @@ def test_what_no_setting_makes_fit_is_told_with_what_would() -> None:
 
 @step(version=1)
 def count(work: Work) -> None:
+    work.record_engine({"engine": "played"})
     work.write_rows("records.jsonl", [{"num_tokens": 12}, {"num_tokens": 30}])
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from cai_bootstrap import estimates
 from cai_bootstrap.config import Config, MachineConfig
 from cai_bootstrap.estimates import GIB
-from cai_bootstrap.report.forecast import Forecast, Forecaster, made, misfits, shape_of_model
+from cai_bootstrap.report.fit import misfits
+from cai_bootstrap.report.forecast import Forecast, Forecaster, made, shape_of_model
 from cai_bootstrap.report.status import table
 from cai_bootstrap.steps.workload import Asked, Workload, workload
 from cai_bootstrap.store.artifacts import Artifact, Store
