@@ -85,7 +85,11 @@ def dispatch(words: list[str]) -> int:
         request.stages = request.stages or ["explicit"]
     # Every job is composed before the first one runs: a mistake in the tenth must not cost nine runs.
     combinations = list(jobs(request))
-    chains = [[compose_job(stage, overrides, suffix) for stage in request.stages] for overrides, suffix in combinations]
+    planned = request.verb == "plan"
+    chains = [
+        [compose_job(stage, overrides, suffix, planned=planned) for stage in request.stages]
+        for overrides, suffix in combinations
+    ]
     own = what_differs([overrides for overrides, _ in combinations])
     configs = list(itertools.chain(*chains))
     if request.show_config:
@@ -102,6 +106,7 @@ def dispatch(words: list[str]) -> int:
     if request.verb not in ("run", *STEPWISE):
         print(answer(request, chains, own).rstrip("\n"))
         return 0
+    check_memory(configs)
     from cai_bootstrap.report.sweep import Job
     from cai_bootstrap.sweep import run_jobs
 
@@ -197,12 +202,15 @@ def parse_override(text: str) -> Override:
     return override
 
 
-def compose_job(stage: str, overrides: list[str], name_suffix: str) -> Config:
-    """The checked configuration of one stage of one run. Raises UserError, before anything heavy is imported."""
+def compose_job(stage: str, overrides: list[str], name_suffix: str, *, planned: bool = False) -> Config:
+    """The checked configuration of one stage of one run. Raises UserError, before anything heavy is imported.
+
+    What is only `planned` may be for another machine: no engine has to be installed here.
+    """
     config = to_config(compose([f"stage={stage}", *overrides]))
     check_model_path(config)
     classifiers.check(config.safety)
-    check_engine(config)
+    check_engine(config, planned=planned)
     return dataclasses.replace(config, run=config.run + name_suffix)
 
 
@@ -320,9 +328,20 @@ def check_model_path(config: Config) -> None:
         raise UserError(f"model.path={model.path} is scripted and claims nothing: {wanted} of a real model")
 
 
-def check_engine(config: Config) -> None:
+def check_memory(configs: Sequence[Config]) -> None:
+    """Raises UserError for a model that this machine's memory cannot hold, before any work."""
+    from cai_bootstrap.engines import machine
+    from cai_bootstrap.report.fit import require_fit
+
+    for config in configs:
+        here = dataclasses.replace(config.machine, name="auto", device="auto", memory_gib=0, ram_gib=0)
+        require_fit(config, machine.known(here, config.engine, Path(config.paths.root), config.run, rates=False))
+
+
+def check_engine(config: Config, *, planned: bool = False) -> None:
     """Raises UserError for an engine that cannot start, and for a scripted one with a model that might be taken for trained."""
-    engines.require_ready(config.engine)
+    if not planned:
+        engines.require_ready(config.engine)
     if config.engine.is_scripted and config.model.source is not ModelSource.tiny_random:
         raise UserError(f"engine=scripted plays no real model, and model={config.model.name} is one: write model=tiny-random")
 

@@ -25,7 +25,7 @@ usage:
 
 verbs:
   status [--json]        every run, stage and gate, and what to run next
-  plan [stage=...]       what would run, and what is done already; writes nothing
+  plan [stage=...]       what would run or is done already, and what it takes; writes nothing
   doctor [--json]        this machine, versions, measured limits, what the model really receives
   verify [run=NAME]      every artifact of the runs against its hashes, and how it came about against its address
   gc [--yes] [--partial] removes what no run refers to; asks first
@@ -77,7 +77,8 @@ and the command to run next. --json prints the same as JSON. Reads only; exit co
     "plan": """\
 usage: python -m cai_bootstrap plan [stage=STAGE|all] [key=value ...]
 
-What the same command without `plan` would run, and what is done already. Writes nothing. Without a stage: all of them.
+What the same command without `plan` would run, and what is done already; of each step the tokens read and written, the most
+memory (GiB), minutes, dollars and disk, on the machine that machine=... names. Writes nothing. Without a stage: all of them.
 With -m: for every combination, and which steps an earlier job computes for a later one.
 """,
     "doctor": """\

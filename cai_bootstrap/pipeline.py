@@ -59,7 +59,8 @@ def measure_baseline(run: Runner, session: Session, config: Config, suite: str) 
     step = functools.partial(run.step, "baseline", seed=GREEDY_SEED)
     seeds = load_seeds(suite, config.stage.seeds)
     sampled = config.engine.identity()
-    base = step("base", prepare_base, settings=to_dict(config.model))
+    # The shape is for plans: a model's own config.json tells what it is.
+    base = step("base", prepare_base, settings={key: value for key, value in to_dict(config.model).items() if key != "shape"})
     step(
         "audit",
         bind(audit_model, session=session),
@@ -207,8 +208,8 @@ def train_and_merge(
     )
     return step(
         f"model{suffix}",
-        bind(merge_adapter, session=session),
-        settings=to_dict(config.merge),
+        bind(merge_adapter, session=session, device=config.merge.device),
+        settings={key: value for key, value in to_dict(config.merge).items() if key != "device"},
         inputs={"model": parent, "adapter": adapter},
         values={"prompts": prompts[:: max(1, len(prompts) // config.merge.num_prompts)]},
     )

@@ -1,23 +1,33 @@
-"""`plan`: what stages would run and what is done already, found by walking the pipeline's own path."""
+"""`plan`: what stages would run, what is done already and what the rest takes, found by walking the pipeline's own path."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from cai_bootstrap import stages
-from cai_bootstrap.config import Config, to_dict
+from cai_bootstrap.config import Config, MachineConfig, to_dict
+from cai_bootstrap.engines import machine
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.lineage import Parent, answers_step
 from cai_bootstrap.pipeline import bootstrap, measure_baseline, origin_of, suites_of
 from cai_bootstrap.report.changes import describe_changes
-from cai_bootstrap.report.plan import Planner, render_plan
+from cai_bootstrap.report.plan import Planner, planned_rows, render_plan
+from cai_bootstrap.store.provenance import digest
 from cai_bootstrap.store.run import read_run
 
 
 def plan(configs: list[Config], labels: Mapping[str, str] | None = None) -> str:
-    """What would run and what is done already, a line a step; writes nothing. `labels` tell runs apart by their overrides."""
+    """What would run, what is done already and what the rest takes, a line a step; writes nothing.
+
+    `labels` tell runs apart by their overrides. This machine is measured where a run will be on it and no run has.
+    """
+    return render_plan(planned_rows(walk(configs), known_machines()), labels or {})
+
+
+def walk(configs: list[Config]) -> list[Planner]:
+    """A planner for each configuration, with all of its steps."""
     planners: list[Planner] = []
     ends: dict[str, Parent] = {}
     """By run: what the stage that was planned before leaves to the next one."""
@@ -38,7 +48,20 @@ def plan(configs: list[Config], labels: Mapping[str, str] | None = None) -> str:
                 before[name] = planner
                 ends[config.run] = Parent(outcome.model, {**outcome.retained, suite: outcome.trained})
         planners.append(planner)
-    return render_plan(planners, labels or {})
+    return planners
+
+
+def known_machines() -> Callable[[Config], MachineConfig]:
+    """The machine of a configuration, measured once for all that run alike."""
+    found: dict[str, MachineConfig] = {}
+
+    def known(config: Config) -> MachineConfig:
+        key = digest({"machine": to_dict(config.machine), "engine": to_dict(config.engine), "root": config.paths.root})
+        if key not in found:
+            found[key] = machine.known(config.machine, config.engine, Path(config.paths.root), config.run)
+        return found[key]
+
+    return known
 
 
 def what_changed(config: Config) -> str:

@@ -59,15 +59,16 @@ def test_every_combination_of_options_composes() -> None:
         "stage",
         "model",
         "engine",
+        "machine",
         "train",
         "safety",
         "experiment",
     }
-    # Safety in turn: it touches nothing of theirs, and costs thrice the time. Experiments choose for themselves.
-    others = [group for group in GROUPS if group not in ("safety", "experiment")]
-    turns = itertools.cycle(GROUPS["safety"])
+    # Safety and machines in turn: they touch nothing of theirs, and cost many times as long. Experiments choose for themselves.
+    others = [group for group in GROUPS if group not in ("safety", "machine", "experiment")]
+    turns, machines = itertools.cycle(GROUPS["safety"]), itertools.cycle(GROUPS["machine"])
     for choice in itertools.product(*(GROUPS[group] for group in others)):
-        chosen = {**dict(zip(others, choice, strict=True)), "safety": next(turns)}
+        chosen = {**dict(zip(others, choice, strict=True)), "safety": next(turns), "machine": next(machines)}
         config = composed(*(f"{group}={option}" for group, option in chosen.items()))
         assert (config.stage.name, config.model.name, config.engine.name) == (
             chosen["stage"],
@@ -76,6 +77,7 @@ def test_every_combination_of_options_composes() -> None:
         )
         assert config.train.method is TrainMethod(chosen["train"])
         assert config.safety.name == chosen["safety"]
+        assert config.machine.name == chosen["machine"]
 
 
 @pytest.mark.parametrize("name", GROUPS["experiment"])

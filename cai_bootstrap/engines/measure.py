@@ -129,6 +129,13 @@ def free_memory_gib() -> float:
     return free / 2**30
 
 
+def total_memory_gib() -> float:
+    """Memory in GiB that this process may take at most: the machine's, or its control group's where that is less."""
+    limit = _read("/sys/fs/cgroup/memory.max").strip()
+    total = psutil.virtual_memory().total
+    return min(total, int(limit) if limit.isdigit() else total) / 2**30
+
+
 def _read(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")

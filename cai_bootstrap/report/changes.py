@@ -11,8 +11,8 @@ from cai_bootstrap.report.plan import PlannedStep
 from cai_bootstrap.store.artifacts import Store
 from cai_bootstrap.store.run import read_config, read_run
 
-_NOWHERE = ("paths", "run")
-"""Keys that say where, not what."""
+_NOWHERE = ("paths", "run", "machine", "model.shape", "merge.device")
+"""Keys that say where, not what, with those below them."""
 _MAX_SHOWN = 4
 _MISSING = object()
 
@@ -47,7 +47,7 @@ def _keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     one, two = dict(_leaves(before)), dict(_leaves(json.loads(json.dumps(after))))
     for key in dict.fromkeys([*one, *two]):
         old, new = one.get(key, _MISSING), two.get(key, _MISSING)
-        if old != new and key.partition(".")[0] not in _NOWHERE:
+        if old != new and not f"{key}.".startswith(tuple(f"{name}." for name in _NOWHERE)):
             yield f"{key} {_text(old)} → {_text(new)}"
 
 

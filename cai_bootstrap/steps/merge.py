@@ -19,8 +19,11 @@ _NUM_TOKENS = 16
 
 
 @step(version=1)
-def merge_adapter(work: Work, *, session: Session, model: Artifact, adapter: Artifact, prompts: list[str]) -> None:
-    """The folder `model/` with safetensors and tokenizer, and `certificate.json`; `prompts` are held-out ones.
+def merge_adapter(
+    work: Work, *, session: Session, model: Artifact, adapter: Artifact, prompts: list[str], device: str = "auto"
+) -> None:
+    """The folder `model/` with safetensors and tokenizer, and `certificate.json`; `prompts` are held-out ones. It is made on
+    `device`, for `auto` on the engine's.
 
     The certificate holds what `training.merging.merge` measured, and the limits. Raises StepFailed naming each value
     off its limit, and for an adapter that leaves the model as it was.
@@ -39,6 +42,7 @@ def merge_adapter(work: Work, *, session: Session, model: Artifact, adapter: Art
         adapter_folder=adapter.path / "adapter",
         target_folder=folder,
         prompts=prompts[: limits.num_prompts],
+        device=session.config.device if device == "auto" else device,
     )
     certificate["limits"] = {
         "max_logit_difference": limits.max_logit_difference,
@@ -77,10 +81,10 @@ def _merging(**arguments: Any) -> Any:
     return Merging(**arguments)
 
 
-def _merge(work: Work, session: Session, **arguments: Path | list[str]) -> dict[str, Any]:
+def _merge(work: Work, session: Session, **arguments: Path | str | list[str]) -> dict[str, Any]:
     config = session.config
     # In fp32 whatever the engine runs in: a bf16 sum rounds small changes of large weights away.
-    settings = {**arguments, "num_tokens": _NUM_TOKENS, "device": config.device, "dtype": "float32"}
+    settings = {**arguments, "num_tokens": _NUM_TOKENS, "dtype": "float32"}
     with work.progress.task("merge", 1 + 2 * _NUM_TOKENS) as task:
         if config.in_process:
             result: dict[str, Any] = _merging(**settings, threads=config.threads).run(on_done=task.update)
