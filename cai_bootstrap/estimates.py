@@ -173,7 +173,8 @@ def training_peak(shape: ModelShape, own: TrainSettings) -> Peak:
         layer_activations(shape, own.width, own.lora.rank) * size + (2 + shape.norms) * shape.hidden * (stream - size)
     )
     activations = layers * tokens * shape.hidden * stream + one if own.gradient_checkpointing else layers * one
-    tile = max(16 * shape.vocab, min(2**22, own.micro_batch_size * own.scored * shape.vocab)) * 4.0
+    most = 2**22 if own.device == "cpu" else 2**27  # `training.head`
+    tile = max(16 * shape.vocab, min(most, own.micro_batch_size * own.scored * shape.vocab)) * 4.0
     logits = 3 * min(tile, own.micro_batch_size * own.scored * shape.vocab * 4.0)
     logits += own.micro_batch_size * own.scored * shape.vocab * own.logit_bytes
     unpacked = 2 * shape.hidden * shape.intermediate * size * 2 if own.quantization == "nf4" else 0.0

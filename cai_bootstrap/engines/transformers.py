@@ -30,8 +30,9 @@ def load_model(folder: Path, *, device: str, dtype: str, attention_name: str) ->
         attn_implementation=attention_name,
         use_safetensors=True,
         trust_remote_code=False,
+        # Straight to a GPU: a large model need not fit the main memory as well.
+        **({} if device == "cpu" else {"device_map": {"": device}}),
     )
-    model.to(device)  # type: ignore[arg-type]
     model.train(False)
     return model
 

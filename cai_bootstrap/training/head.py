@@ -24,6 +24,8 @@ from cai_bootstrap.training.prefix import FrozenPrefix
 
 _LOGITS_PER_TILE = 2**22
 """16 MiB of fp32 logits at a time: enough rows for a fast matrix product, and still in the cache."""
+_LOGITS_PER_TILE_ON_GPU = 2**27
+"""Half a GiB: some 900 rows of a large vocabulary. With fewer the output layer's own bytes take longer than the product."""
 
 
 class _ResponseLogprobs(torch.autograd.Function):
@@ -41,7 +43,8 @@ class _ResponseLogprobs(torch.autograd.Function):
 
         `row_of` says which row of `hidden` predicts each label, in ascending order: two labels may share a row.
         """
-        size = max(16, _LOGITS_PER_TILE // head.tile_tokens)
+        most = _LOGITS_PER_TILE if hidden.device.type == "cpu" else _LOGITS_PER_TILE_ON_GPU
+        size = max(16, most // head.tile_tokens)
         parts = []
         for start in range(0, len(hidden), size):
             here = (row_of >= start) & (row_of < start + size)
