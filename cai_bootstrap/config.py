@@ -30,6 +30,8 @@ class ModelSource(StrEnum):
 class Quantization(StrEnum):
     """Number format of the frozen weights while the adapter is trained."""
 
+    auto = "auto"
+    """nf4 on a GPU, where memory is what is short; none on a CPU, where 4 bits only cost time."""
     none = "none"
     nf4 = "nf4"
 

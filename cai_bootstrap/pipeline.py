@@ -11,7 +11,7 @@ from typing import Any
 
 from cai_bootstrap import stages
 from cai_bootstrap.config import Config, Reference, SamplingConfig, to_dict
-from cai_bootstrap.engines.resolve import resolve_engine
+from cai_bootstrap.engines.resolve import resolve_engine, settle_training
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.evals import tasks
@@ -195,7 +195,7 @@ def train_and_merge(
     prompts = [templates.cued(item.instruction) for item in tasks.load_suite("explicit", "dev")]
     # How often to save changes nothing of the result.
     cadence = ("checkpoint_minutes", "checkpoint_steps")
-    settings = to_dict(config.train)
+    settings = to_dict(settle_training(config.train, session.config))
     parent = origin.model
     against_base = settings.pop("reference") == Reference.base and base.digest != parent.digest
     replayed = {f"replay_{stage}": artifact for stage, artifact in origin.pairs.items()}
