@@ -36,6 +36,15 @@ class Quantization(StrEnum):
     nf4 = "nf4"
 
 
+class Launcher(StrEnum):
+    """In how many processes a training runs."""
+
+    none = "none"
+    """In one."""
+    accelerate = "accelerate"
+    """In as many as a configuration of accelerate says."""
+
+
 class Reference(StrEnum):
     """The model that DPO's rewards are measured against."""
 
@@ -421,6 +430,11 @@ class TrainConfig:
     """Also save every so many optimizer steps; 0 means by time only."""
     lora: LoraConfig
     reference: Reference = Reference.previous
+    backend: str = "peft"
+    """What prepares the model that is trained: one of `training.backends.BACKENDS`."""
+    launcher: Launcher = Launcher.none
+    accelerate_config: str | None = None
+    """Of launcher=accelerate: a file, or the name of one in `conf/accelerate/`."""
     replay: float = 0.0
     """Share of the trained pairs that are drawn from the stages before, in equal parts, so that what they taught stays."""
     replay_preferences: bool = True
@@ -432,6 +446,12 @@ class TrainConfig:
             "train.reference",
             f"{self.reference}",
             f"train=dpo with it: {self.method} has no reference model",
+        )
+        _require(
+            self.accelerate_config is None or self.launcher is Launcher.accelerate,
+            "train.accelerate_config",
+            self.accelerate_config,
+            "train.launcher=accelerate with it, or leave it out",
         )
         _require(0 <= self.replay < 1, "train.replay", self.replay, "a share from 0 to below 1")
         _require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "a positive number such as 1e-4")

@@ -196,12 +196,16 @@ def train_and_merge(
     # How often to save changes nothing of the result.
     cadence = ("checkpoint_minutes", "checkpoint_steps")
     settings = to_dict(settle_training(config.train, session.config))
+    # Nor does it in which processes it runs; as an engine's, the records of several are those of one.
+    launch = {key: settings.pop(key) for key in ("launcher", "accelerate_config")}
+    if settings["backend"] == "peft":  # whose adapters are addressed as they were before there was another
+        del settings["backend"]
     parent = origin.model
     against_base = settings.pop("reference") == Reference.base and base.digest != parent.digest
     replayed = {f"replay_{stage}": artifact for stage, artifact in origin.pairs.items()}
     adapter = step(
         f"adapter{suffix}",
-        bind(train_adapter, session=session, cadence={key: settings[key] for key in cadence}),
+        bind(train_adapter, session=session, cadence={key: settings[key] for key in cadence} | launch),
         settings={key: value for key, value in settings.items() if key not in cadence},
         inputs={"model": parent, "pairs": pairs, **({"reference": base} if against_base else {}), **replayed},
     )

@@ -97,6 +97,13 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def num_gpus() -> int:
+    """How many torch sees."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def choose_dtype(device: str, fp32_gflops: float, bf16_gflops: float) -> tuple[str, str]:
     """(dtype, reason): bfloat16 only where it was measured to be faster, on a CPU by at least `_MIN_BF16_SPEEDUP`."""
     speedup = bf16_gflops / fp32_gflops
