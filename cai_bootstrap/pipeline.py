@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cai_bootstrap import stages
-from cai_bootstrap.config import Config, Reference, SamplingConfig, to_dict
+from cai_bootstrap.config import Config, Quantization, Reference, SamplingConfig, to_dict
 from cai_bootstrap.engines.resolve import resolve_engine, settle_training
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import MissingArtifact, UserError
@@ -195,7 +195,8 @@ def train_and_merge(
     prompts = [templates.cued(item.instruction) for item in tasks.load_suite("explicit", "dev")]
     # How often to save changes nothing of the result.
     cadence = ("checkpoint_minutes", "checkpoint_steps")
-    settings = to_dict(settle_training(config.train, session.config))
+    train = settle_training(config.train, session.config)
+    settings = to_dict(train)
     # Nor does it in which processes it runs; as an engine's, the records of several are those of one.
     launch = {key: settings.pop(key) for key in ("launcher", "accelerate_config")}
     if settings["backend"] == "peft":  # whose adapters are addressed as they were before there was another
@@ -212,9 +213,12 @@ def train_and_merge(
     return step(
         f"model{suffix}",
         bind(merge_adapter, session=session),
-        settings=to_dict(config.merge),
+        settings=config.merge.for_quantization(train.quantization),
         inputs={"model": parent, "adapter": adapter},
-        values={"prompts": prompts[:: max(1, len(prompts) // config.merge.num_prompts)]},
+        values={
+            "prompts": prompts[:: max(1, len(prompts) // config.merge.num_prompts)],
+            **({} if train.quantization is Quantization.none else {"quantization": str(train.quantization)}),
+        },
     )
 
 

@@ -35,6 +35,8 @@ class Merging:
     device: str
     dtype: str
     threads: int
+    quantization: str = "none"
+    trained_dtype: str = "float32"
 
     def run(self, on_done: OnDone | None = None) -> dict[str, Any]:
         """See `merge`."""
@@ -60,17 +62,25 @@ def merge(
     device: str,
     dtype: str,
     threads: int,
+    quantization: str = "none",
+    trained_dtype: str = "float32",
     on_done: OnDone | None = None,
 ) -> dict[str, Any]:
     """Write base plus adapter as safetensors with the base's tokenizer into `target_folder`, made here; return what was
     measured on the model as read back from there.
 
-    Both models see each prompt and the adapter model's greedy continuation of `num_tokens`, EOS not heeded; `on_done`
-    counts to 1 + 2 × `num_tokens`. Returns {max_logit_difference: largest absolute one over all positions and tokens;
-    greedy_agreement: share of positions where both prefer the same token; mean_kl: Kullback–Leibler divergence of the
-    merged model from the adapter-on model in nats, mean over the positions; base_difference: largest absolute logit
-    difference between base and merged model after the prompts; num_prompts, num_positions, dtype, device}. Raises
-    UserError for an adapter without safetensors, StepFailed for one that does not fit the model, DiskFull.
+    Both models see each prompt and the adapter model's greedy continuation of `num_tokens`, EOS not heeded. Returns
+    {max_logit_difference: largest absolute one over all positions and tokens; greedy_agreement: share of positions where
+    both prefer the same token; mean_kl: Kullback–Leibler divergence of the merged model from the adapter-on model in nats,
+    mean over the positions; base_difference: largest absolute logit difference between base and merged model after the
+    prompts; num_prompts, num_positions, dtype, device}.
+
+    An adapter that was trained on weights in `quantization`, computed in `trained_dtype`, was trained on another model than
+    the one that it is merged into. `quantized` then holds the same comparison (without base_difference) of the merged model
+    with the adapter on the quantized one, along that one's greedy continuations, and these as `continuations` (token ids).
+
+    `on_done` counts to 1 + 2 × `num_tokens`, to 1 + 4 × `num_tokens` with a `quantization`. Raises UserError for an adapter
+    without safetensors, StepFailed for one that does not fit the model, DiskFull.
     """
     from cai_bootstrap.engines.tokens import load_tokenizer
     from cai_bootstrap.engines.transformers import load_model
@@ -81,6 +91,9 @@ def merge(
         torch.set_num_threads(threads)
     batch = _encode(load_tokenizer(model_folder), prompts, num_tokens, device)
     count = _counter(on_done)
+    trained: list[torch.Tensor] = []
+    if quantization != "none":
+        trained = _trained_logits(model_folder, adapter_folder, batch, quantization, trained_dtype, count)
     model = load_model(model_folder, device=device, dtype=dtype, attention_name="sdpa")
     with torch.inference_mode():
         base_logits = next(_continue(model, batch, None, count))
@@ -94,7 +107,28 @@ def merge(
     saved = load_model(target_folder, device=device, dtype=dtype, attention_name="sdpa")
     with torch.inference_mode():
         measured = _compare(adapter_logits, _continue(saved, batch, adapter_logits, count), base_logits)
+        if trained:
+            # Weights that are rounded are the greater part of the base's difference too, so it tells nothing here.
+            found = _compare(trained, _continue(saved, batch, trained, count), trained[0])
+            del found["base_difference"]
+            continuations = torch.stack([logits.argmax(-1) for logits in trained], dim=1).tolist()
+            measured["quantized"] = {**found, "dtype": trained_dtype, "continuations": continuations}
     return {**measured, "num_prompts": len(prompts), "dtype": dtype, "device": device}
+
+
+def _trained_logits(
+    model_folder: Path, adapter_folder: Path, batch: _Batch, quantization: str, dtype: str, count: Callable[[], None]
+) -> list[torch.Tensor]:
+    """What the model that was trained says along its own continuation."""
+    from cai_bootstrap.training import quantized
+
+    device = str(batch.ids.device)
+    model = quantized.load_model(
+        model_folder, quantization=quantization, device=device, dtype=dtype, attention_name="sdpa"
+    ).eval()
+    adapted = _with_adapter(model, adapter_folder)
+    with torch.inference_mode():
+        return list(_continue(adapted, batch, None, count))
 
 
 def _counter(on_done: OnDone | None) -> Callable[[], None]:

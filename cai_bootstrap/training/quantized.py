@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 
-def load_model(folder: Path, *, quantization: str, device: str, dtype: str, attention_name: str) -> Any:
-    """The model in `folder`; safetensors only, no remote code. With `quantization` nf4 it is on `device`."""
+def load_model(
+    folder: Path, *, quantization: str, device: str, dtype: str, attention_name: str, gradient_checkpointing: bool = False
+) -> Any:
+    """The model in `folder`; safetensors only, no remote code. With nf4 it is on `device`, ready for an adapter."""
     compute = getattr(torch, dtype)
     options: dict[str, Any] = {}
     if quantization == "nf4":
@@ -35,4 +38,6 @@ def load_model(folder: Path, *, quantization: str, device: str, dtype: str, atte
                 # In evaluation mode bitsandbytes repacks its weights for a kernel that has no gradient, and goes on
                 # using it when training begins: gradients would end there, and only a warning would say so.
                 part.support_avx512bf16_for_cpu = False
+        prepare: Any = prepare_model_for_kbit_training  # untyped
+        model = prepare(model, use_gradient_checkpointing=gradient_checkpointing)
     return model

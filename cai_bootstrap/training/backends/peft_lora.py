@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, prepare_model_for_kbit_training
+from peft import LoraConfig
 
 from cai_bootstrap.training import packing, prefix, quantized
 from cai_bootstrap.training.backends import Prepared
@@ -13,13 +13,14 @@ from cai_bootstrap.training.backends import Prepared
 
 def prepare(folder: Path, config: dict[str, Any], device: str, dtype: str, own_head: bool) -> Prepared:
     """The model, and the adapter's configuration: the trainer puts it on."""
-    attention_name = packing.NAME if own_head else "sdpa"
     model = quantized.load_model(
-        folder, quantization=config["quantization"], device=device, dtype=dtype, attention_name=attention_name
+        folder,
+        quantization=config["quantization"],
+        device=device,
+        dtype=dtype,
+        attention_name=packing.NAME if own_head else "sdpa",
+        gradient_checkpointing=config["gradient_checkpointing"],
     )
-    if config["quantization"] == "nf4":
-        ready: Any = prepare_model_for_kbit_training  # untyped
-        model = ready(model, use_gradient_checkpointing=config["gradient_checkpointing"])
     num_frozen = prefix.num_frozen(model, config["lora"]["frozen_share"])
     adapter = LoraConfig(
         r=config["lora"]["rank"],
