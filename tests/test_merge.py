@@ -23,7 +23,7 @@ from cai_bootstrap.steps.merge import agreement, merge_adapter, off_limits, off_
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run, Work, step
 from cai_bootstrap.store.runner import bind
-from cai_bootstrap.training.merging import merge
+from cai_bootstrap.training.merging import _compare, merge
 from cai_bootstrap.training.quantized import load_model as load_quantized
 
 PROMPTS = [templates.cued(text) for text in ("Name the capital of France.", "Say hello.", "Complete: The sun rises in the")]
@@ -245,7 +245,7 @@ def test_the_certificate_of_four_bits_tells_how_far_the_merged_model_is_from_wha
     assert 1e-6 < told["mean_kl"] < 1
     assert 0 < told["greedy_agreement"] <= 1
     assert 0 <= told["engine_agreement"] <= 1
-    assert told["num_positions"] == 16 * len(PROMPTS)
+    assert len(PROMPTS) <= told["num_positions"] <= 16 * len(PROMPTS)
     assert told["limits"] == {"max_kl": 1.0, "min_greedy_agreement": 0.0, "min_engine_agreement": 0.0}
     assert "continuations" not in told
 
@@ -272,6 +272,16 @@ def test_each_limit_of_four_bits_is_kept(change: dict[str, float | None], reason
     failures = off_quantized_limits(told, MergeConfig(nf4_min_engine_agreement=0.5))
     assert len(failures) == (0 if reason is None else 1)
     assert reason is None or reason in failures[0]
+
+
+def test_behind_its_end_a_continuation_counts_no_more() -> None:
+    first = torch.tensor([[0.0, 9.0, 0.0], [0.0, 0.0, 9.0]])  # the first text ends here, with token 1
+    behind, other = torch.tensor([[9.0, 0.0, 0.0], [0.0, 0.0, 9.0]]), torch.tensor([[0.0, 0.0, 9.0], [0.0, 0.0, 9.0]])
+    whole = _compare([first, behind], iter([first, other]), first)
+    cut = _compare([first, behind], iter([first, other]), first, {1})
+    assert (whole["num_positions"], whole["greedy_agreement"]) == (4, 0.75)
+    assert (cut["num_positions"], cut["greedy_agreement"], cut["mean_kl"]) == (3, 1.0, 0.0)
+    assert cut["max_logit_difference"] == 0 < whole["max_logit_difference"]
 
 
 def test_texts_agree_up_to_their_first_difference() -> None:

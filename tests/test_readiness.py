@@ -15,6 +15,7 @@ from cai_bootstrap.__main__ import main
 from cai_bootstrap.engines import measure
 
 LAUNCHED = ["train.launcher=accelerate"]
+SHARDED = [*LAUNCHED, "train.accelerate_config=fsdp", "train.quantization=none"]
 
 
 def told(words: list[str], folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
@@ -112,7 +113,8 @@ def test_a_choice_that_cannot_run_is_one_line(
             [*LAUNCHED, "train.accelerate_config=two_cpus"],
             "is for CPUs, and this run is on a GPU: write engine.device=cpu",
         ),
-        (2, "", [*LAUNCHED, "train.accelerate_config=fsdp", "train.reference=base"], "write train.reference=previous"),
+        (2, "", [*LAUNCHED, "train.accelerate_config=fsdp"], "shards whole weights only: write train.quantization=none"),
+        (2, "", [*SHARDED, "train.reference=base"], "write train.reference=previous"),
         (2, "", [*LAUNCHED, "train.accelerate_config=fsdp", "train=orpo"], "write train=dpo, or train.launcher=none"),
     ],
 )

@@ -75,6 +75,7 @@ def test_orpo_learns_without_a_reference(tiny_model: Path, tmp_path: Path) -> No
 def test_four_bit_weights_train_on_the_cpu(tiny_model: Path, tmp_path: Path) -> None:
     facts, _ = train(**arguments(tiny_model, tmp_path, quantization=Quantization.nf4))
     assert facts["quantized"] is True
+    assert len(load_file(tmp_path / "finished" / "adapter_model.safetensors")) == 2 * len(facts["lora_modules"])
     assert "uint8" in facts["base_dtype"]
     assert facts["adapter_dtype"] == ["float32"]
     assert facts["last_loss"] < facts["first_loss"]

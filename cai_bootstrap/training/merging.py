@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,19 +77,21 @@ def merge(
 
     An adapter that was trained on weights in `quantization`, computed in `trained_dtype`, was trained on another model than
     the one that it is merged into. `quantized` then holds the same comparison (without base_difference) of the merged model
-    with the adapter on the quantized one, along that one's greedy continuations, and these as `continuations` (token ids).
+    with the adapter on the quantized one, along that one's greedy continuations up to their EOS (what comes behind it nobody
+    ever reads, and two such models differ most there), and these as `continuations` (token ids).
 
     `on_done` counts to 1 + 2 × `num_tokens`, to 1 + 4 × `num_tokens` with a `quantization`. Raises UserError for an adapter
     without safetensors, StepFailed for one that does not fit the model, DiskFull.
     """
-    from cai_bootstrap.engines.tokens import load_tokenizer
+    from cai_bootstrap.engines.tokens import eos_token_ids, load_tokenizer
     from cai_bootstrap.engines.transformers import load_model
 
     if not prompts:
         raise UserError("prompts=[] is not valid for a merge: give held-out prompts to compare the models on")
     if threads:
         torch.set_num_threads(threads)
-    batch = _encode(load_tokenizer(model_folder), prompts, num_tokens, device)
+    tokenizer = load_tokenizer(model_folder)
+    batch = _encode(tokenizer, prompts, num_tokens, device)
     count = _counter(on_done)
     trained: list[torch.Tensor] = []
     if quantization != "none":
@@ -109,7 +111,8 @@ def merge(
         measured = _compare(adapter_logits, _continue(saved, batch, adapter_logits, count), base_logits)
         if trained:
             # Weights that are rounded are the greater part of the base's difference too, so it tells nothing here.
-            found = _compare(trained, _continue(saved, batch, trained, count), trained[0])
+            ends = eos_token_ids(getattr(saved.generation_config, "eos_token_id", None), tokenizer)
+            found = _compare(trained, _continue(saved, batch, trained, count), trained[0], ends)
             del found["base_difference"]
             continuations = torch.stack([logits.argmax(-1) for logits in trained], dim=1).tolist()
             measured["quantized"] = {**found, "dtype": trained_dtype, "continuations": continuations}
@@ -222,11 +225,20 @@ def _save(merged: Any, model_folder: Path, target: Path) -> None:
         raise
 
 
-def _compare(reference: list[torch.Tensor], logits: Iterator[torch.Tensor], base: torch.Tensor) -> dict[str, Any]:
+def _compare(
+    reference: list[torch.Tensor], logits: Iterator[torch.Tensor], base: torch.Tensor, ends: Collection[int] = ()
+) -> dict[str, Any]:
+    """The figures of a certificate; of a continuation only as far as the first token in `ends`, where there are any."""
+    going = torch.ones(len(base), dtype=torch.bool)
     largest, agreed, divergence, num_positions, base_difference = 0.0, 0, 0.0, 0, 0.0
     for index, (expected, found) in enumerate(zip(reference, logits, strict=True)):
         if index == 0:
             base_difference = float((found - base).abs().max())
+        if ends:
+            told, expected, found = expected.argmax(-1), expected[going], found[going]
+            going &= ~torch.isin(told, torch.tensor(sorted(ends)))
+            if not len(expected):
+                continue
         largest = max(largest, float((expected - found).abs().max()))
         agreed += int((expected.argmax(-1) == found.argmax(-1)).sum())
         first, second = expected.double().log_softmax(-1), found.double().log_softmax(-1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from peft import prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -14,6 +15,7 @@ def load_model(
     folder: Path, *, quantization: str, device: str, dtype: str, attention_name: str, gradient_checkpointing: bool = False
 ) -> Any:
     """The model in `folder`; safetensors only, no remote code. With nf4 it is on `device`, ready for an adapter."""
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a child must not draw on the terminal
     compute = getattr(torch, dtype)
     options: dict[str, Any] = {}
     if quantization == "nf4":

@@ -57,6 +57,11 @@ def _require_launch_ready(train: TrainConfig, engine: EngineConfig) -> None:
         )
     if launch.is_sharded:
         _require_plain(train, named, "train.launcher=none")
+        if train.quantization is not Quantization.none:  # which auto is not on a GPU
+            raise UserError(
+                f"train.quantization={train.quantization} is nf4 on a GPU, and {named} shards whole weights only: write "
+                "train.quantization=none, or train.launcher=none"
+            )
         if train.reference is Reference.base:
             raise UserError(f"{named} shards the model that is trained and no second one: write train.reference=previous")
     elif train.lora.frozen_share and launch.num_processes > 1:
