@@ -478,9 +478,9 @@ class MergeConfig:
     max_logit_difference: float = 0.02
     min_greedy_agreement: float = 0.99
     max_kl: float = 1e-4
-    nf4_max_kl: float = 0.2
+    nf4_max_kl: float = 0.5
     """Of an adapter that was trained on NF4 weights: of the merged model, whose weights are whole, from what was trained."""
-    nf4_min_greedy_agreement: float = 0.7
+    nf4_min_greedy_agreement: float = 0.6
     nf4_min_engine_agreement: float = 0.0
     """Of the tokens that the engine writes with the merged model: as far as they are what was trained; 0 only reports it."""
 
