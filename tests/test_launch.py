@@ -17,7 +17,7 @@ from small_training import arguments
 from cai_bootstrap.engines.child import Crew
 from cai_bootstrap.errors import OutOfMemory, StepFailed
 from cai_bootstrap.resources import resource
-from cai_bootstrap.training import order
+from cai_bootstrap.training import launch, order
 from cai_bootstrap.training.launch import crew, environment, read_launch
 
 TOLERANCE = 1e-5
@@ -148,6 +148,52 @@ def test_one_that_is_asked_to_stop_stops_all_and_saves(tiny_model: Path, tmp_pat
     assert not any(psutil.pid_exists(pid) for pid in members.pids)
     assert [path.name for path in tmp_path.glob("step-*")] != []
     assert not (tmp_path / "finished").exists()
+
+
+def _sharded_member(rank: int, port: int, **given: Any) -> Any:
+    """A process of `fsdp.yaml` on the CPU: accelerate shards over GPUs only, so it is told that these processes have some."""
+    os.environ.update(environment(read_launch("fsdp"), port, rank) | {"ACCELERATE_USE_CPU": "true"})
+    from accelerate import PartialState
+    from accelerate.utils import DistributedType
+
+    begin: Any = PartialState.__init__
+
+    def begin_as_if(self: Any, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        if self._shared_state["distributed_type"] == DistributedType.MULTI_CPU:
+            self._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+    PartialState.__init__ = begin_as_if
+    PartialState(cpu=True)
+    from cai_bootstrap.training.trainer import Training
+
+    training = Training(**given, own_head=False)
+    assert training.trainer.is_fsdp_enabled
+    return training
+
+
+@pytest.mark.slow
+def test_the_losses_of_a_sharded_training_are_those_of_one_process(tiny_model: Path, tmp_path: Path) -> None:
+    from cai_bootstrap.training.trainer import train
+
+    _, alone = train(**arguments(tiny_model, tmp_path / "alone", **SETTINGS))
+
+    def members() -> Crew:
+        given, port = arguments(tiny_model, tmp_path / "sharded", **SETTINGS), launch._free_port()
+        return Crew(_sharded_member, [{**given, "rank": rank, "port": port} for rank in (0, 1)])
+
+    first = members()
+    pids = first.pids
+    with pytest.raises(OutOfMemory):
+        trained(first, lambda done: os.kill(pids[1], signal.SIGKILL) if done == 5 else None)
+    facts, losses = trained(members())
+    assert facts["resumed_from_step"] == 3
+    assert [row["loss"] for row in losses] == pytest.approx([row["loss"] for row in alone], rel=TOLERANCE)
+    paths = [tmp_path / name / "finished" / "adapter_model.safetensors" for name in ("sharded", "alone")]
+    weights, expected = map(load_file, paths)
+    assert weights.keys() == expected.keys()
+    for name, value in weights.items():
+        assert float((value - expected[name]).abs().max()) < 1e-4
 
 
 _PARENT = """

@@ -114,8 +114,8 @@ def test_a_choice_that_cannot_run_is_one_line(
             "is for CPUs, and this run is on a GPU: write engine.device=cpu",
         ),
         (2, "", [*LAUNCHED, "train.accelerate_config=fsdp"], "shards whole weights only: write train.quantization=none"),
-        (2, "", [*SHARDED, "train.reference=base"], "write train.reference=previous"),
-        (2, "", [*LAUNCHED, "train.accelerate_config=fsdp", "train=orpo"], "write train=dpo, or train.launcher=none"),
+        (2, "", [*SHARDED, "train=orpo"], "write train=dpo, or train.launcher=none"),
+        (2, "", [*SHARDED, "train.lora.frozen_share=0.5"], "write train.lora.frozen_share=0, or train.launcher=none"),
     ],
 )
 def test_so_it_is_on_a_machine_with_gpus_or_without_a_library(

@@ -101,7 +101,8 @@ def environment(launch: Launch, port: int, rank: int) -> dict[str, str]:
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
     from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-    words = ["--config_file", str(launch.path), "--main_process_port", str(port), "--num_cpu_threads_per_process", "1", "train"]
+    # A port of 0 keeps it from looking whether ours is taken, which it is as soon as the first process listens.
+    words = ["--config_file", str(launch.path), "--main_process_port", "0", "--num_cpu_threads_per_process", "1", "train"]
     args, theirs, _ = _validate_launch_command(launch_command_parser().parse_args(words))
     if launch.kind == "DEEPSPEED":
         args.deepspeed_fields_from_accelerate_config = ",".join([*theirs.deepspeed_config, "mixed_precision"])

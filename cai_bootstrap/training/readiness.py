@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from cai_bootstrap.config import EngineConfig, Launcher, Quantization, Reference, TrainConfig, TrainMethod
+from cai_bootstrap.config import EngineConfig, Launcher, Quantization, TrainConfig, TrainMethod
 from cai_bootstrap.engines import measure
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.training.backends import BACKENDS
@@ -62,8 +62,6 @@ def _require_launch_ready(train: TrainConfig, engine: EngineConfig) -> None:
                 f"train.quantization={train.quantization} is nf4 on a GPU, and {named} shards whole weights only: write "
                 "train.quantization=none, or train.launcher=none"
             )
-        if train.reference is Reference.base:
-            raise UserError(f"{named} shards the model that is trained and no second one: write train.reference=previous")
     elif train.lora.frozen_share and launch.num_processes > 1:
         raise UserError(f"{named} cannot keep what frozen layers make: write train.lora.frozen_share=0, or train.launcher=none")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
@@ -58,11 +59,13 @@ class Resumable:
         trainer: Any = self
         return int(trainer.accelerator.num_processes)
 
-    @property
-    def is_sharded(self) -> bool:
-        """Whether no process has the whole model: then there are no checkpoints."""
+    def whole_adapter(self) -> checkpoints.Tensors | None:
+        """The trained weights by name, put together out of all processes; None where each has them whole. All have to ask."""
         trainer: Any = self
-        return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+        if trainer.is_deepspeed_enabled:
+            state: checkpoints.Tensors | None = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+            return state
+        return {name: _whole(value) for name, value in trainable(trainer.model).items()} if trainer.is_fsdp_enabled else None
 
     def anywhere(self, *flags: bool) -> list[bool]:
         """Which of these hold in any of the processes."""
@@ -160,21 +163,24 @@ class Resumable:
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         trainer: Any = self
-        if self.is_sharded:
+        if trainer.is_deepspeed_enabled:  # it has the optimizer in a form of its own
             return
         random_tensors, random_values = checkpoints.random_state()
         if self.num_processes > 1:  # each draws on its own
             every = {name: self._gathered(state) for name, state in random_tensors.items()}
             random_tensors = {f"{name}.{rank}": state for name, states in every.items() for rank, state in enumerate(states)}
+        adapter = {name: _whole(value) for name, value in trainable(trainer.model).items()}
+        state_of_all = trainer.optimizer.state_dict()
+        entries = {i: {name: _whole(value) for name, value in entry.items()} for i, entry in state_of_all["state"].items()}
         if not trainer.accelerator.is_main_process:
             return
-        optimizer, groups = checkpoints.pack_optimizer(trainer.optimizer.state_dict())
+        optimizer, groups = checkpoints.pack_optimizer({**state_of_all, "state": entries})
         folder = checkpoints.step_folder(self.checkpoint_folder, trainer.state.global_step)
         state = {**vars(trainer.state), "stateful_callbacks": {}}
         checkpoints.write(
             folder,
             self.key,
-            {"adapter": trainable(trainer.model), "optimizer": optimizer, "random": random_tensors},
+            {"adapter": adapter, "optimizer": optimizer, "random": random_tensors},
             {
                 _TRAINER_STATE: state,
                 "optimizer": groups,
@@ -192,7 +198,7 @@ class Resumable:
             raise StepFailed(f"{resume_from_checkpoint} has other adapter weights than this model: remove it")
         with torch.no_grad():
             for name, parameter in wanted.items():
-                parameter.copy_(stored[name])
+                parameter.copy_(_part(stored[name], parameter))
         self.earlier_s = checkpoints.load_value(Path(resume_from_checkpoint), "seconds")
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -201,7 +207,11 @@ class Resumable:
         trainer: Any = self
         folder = Path(checkpoint)
         groups = checkpoints.load_value(folder, "optimizer")
-        trainer.optimizer.load_state_dict(checkpoints.unpack_optimizer(checkpoints.load(folder, "optimizer"), groups))
+        stored = checkpoints.unpack_optimizer(checkpoints.load(folder, "optimizer"), groups)
+        parameters = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
+        for index, entry in stored["state"].items():
+            stored["state"][index] = {name: _part(value, parameters[index]) for name, value in entry.items()}
+        trainer.optimizer.load_state_dict(stored)
         trainer.lr_scheduler.load_state_dict(checkpoints.load_value(folder, "scheduler"))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
@@ -286,6 +296,18 @@ class Cadence(TrainerCallback):
             raise StepFailed(
                 f"the loss is {loss} at step {state.global_step}: write a smaller train.learning_rate than {args.learning_rate}"
             )
+
+
+def _whole(value: torch.Tensor) -> torch.Tensor:
+    """A tensor of which each process may have a part. All have to ask."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def _part(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """What this process has of it, where it is sharded as the parameter is."""
+    if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
+        return value
+    return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
 
 
 def trainable(model: Any) -> checkpoints.Tensors:

@@ -152,7 +152,7 @@ class Training:
             trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
         if trainer.state.global_step < trainer.state.max_steps:
             trainer.require_going_on()
-        state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_sharded else None
+        state = trainer.whole_adapter()
         if trainer.accelerator.is_main_process:
             _save_adapter(trainer.model, self.folder / FINISHED, state)
         facts = summary.summarise(trainer, self.config["method"], self.config["quantization"])
