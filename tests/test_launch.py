@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -225,8 +226,6 @@ def test_members_die_with_their_parent(tmp_path: Path) -> None:
 def _fails(rank: int) -> object:
     if rank == 1:
         raise StepFailed("the second one cannot")
-    import time
-
     time.sleep(60)
     return object()
 
@@ -234,3 +233,22 @@ def _fails(rank: int) -> object:
 def test_one_that_cannot_start_ends_the_others() -> None:
     with pytest.raises(StepFailed, match="the second one cannot"):
         Crew(_fails, [{"rank": rank} for rank in range(2)])
+
+
+class _Member:
+    def __init__(self, rank: int) -> None:
+        self._rank = rank
+
+    def work(self, on_done: Any = None) -> None:
+        if self._rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        on_done(1)
+        time.sleep(0.3)
+        raise StepFailed("the connection was lost")
+
+
+def test_what_the_others_say_of_a_killed_member_hides_it_not() -> None:
+    members = Crew(_Member, [{"rank": rank} for rank in range(2)])
+    with pytest.raises(OutOfMemory, match="most likely for want of memory"):
+        members.call("work", on_done=lambda _: time.sleep(1.5))
+    members.close()

@@ -228,8 +228,12 @@ class Crew:
                 index = waiting[connection]  # type: ignore[index]
                 try:
                     value = self._children[index]._take(on_done if index == 0 else None)
-                except CaiError:
+                except CaiError as error:
+                    # The others may tell of a member's end, as a lost connection, before its end itself is read.
+                    killed = [child for child in self._children if child._process.exitcode == -signal.SIGKILL]
                     self._kill([child for child in self._children if child._busy])
+                    if killed and not isinstance(error, OutOfMemory):
+                        raise killed[0]._ended() from error
                     raise
                 if not self._children[index]._busy:
                     found[index] = value
