@@ -19,10 +19,12 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
-from cai_bootstrap.errors import CaiError, OutOfMemory, StepFailed
+from cai_bootstrap.errors import CaiError, OutOfMemory, StepFailed, Stopped, UserError
 from cai_bootstrap.redact import redact_outputs
 
 _PR_SET_PDEATHSIG = 1
+_ENDING_S = 3.0
+"""How long a killed process may take to be gone after its connections are."""
 _STOPPING_S = 25.0
 """How long a child may take to save what it does when it is asked to stop; whoever sent SIGTERM will not wait much longer."""
 
@@ -229,15 +231,24 @@ class Crew:
                 try:
                     value = self._children[index]._take(on_done if index == 0 else None)
                 except CaiError as error:
-                    # The others may tell of a member's end, as a lost connection, before its end itself is read.
-                    killed = [child for child in self._children if child._process.exitcode == -signal.SIGKILL]
+                    told = isinstance(error, UserError | OutOfMemory | Stopped)
+                    killed = None if told else self._killed_beside(self._children[index])
                     self._kill([child for child in self._children if child._busy])
-                    if killed and not isinstance(error, OutOfMemory):
-                        raise killed[0]._ended() from error
+                    if killed is not None:
+                        raise killed._ended() from error
                     raise
                 if not self._children[index]._busy:
                     found[index] = value
         return [found[index] for index in range(len(self._children))]
+
+    def _killed_beside(self, failed: Child) -> Child | None:
+        """The member whose end `failed` may tell of as a lost connection: those are closed before a process has ended."""
+        others = {child._process.sentinel: child for child in self._children if child is not failed}
+        gone = wait(list(others), timeout=_ENDING_S)
+        ended = [child for sentinel, child in others.items() if sentinel in gone]
+        for child in ended:
+            child._process.join(timeout=_ENDING_S)
+        return next((child for child in ended if child._process.exitcode == -signal.SIGKILL), None)
 
     @staticmethod
     def _kill(children: Sequence[Child]) -> None:
