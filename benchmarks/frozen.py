@@ -34,7 +34,7 @@ def main() -> None:
     details: dict[str, list[dict[str, Any]]] = {name: [] for name in SHARES}
 
     def way(name: str, share: float) -> Any:
-        changes = [f"train.num_epochs={options.epochs}", f"train.lora.frozen_share={share}"]
+        changes = ["train.quantization=none", f"train.num_epochs={options.epochs}", f"train.lora.frozen_share={share}"]
         config = to_dict(compose_job("explicit", changes, "").train)
 
         def run() -> float:

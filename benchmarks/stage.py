@@ -118,7 +118,7 @@ def main() -> None:
 
     model, threads = options.model or limits.base_model(), usable_cores()
     rows = [json.loads(line) for line in DATA.read_text().splitlines()][: options.pairs]
-    job = compose_job("explicit", [], "")
+    job = compose_job("explicit", ["train.quantization=none"], "")
     config = to_dict(job.train)
     instructions = [row["instruction"] for row in rows]
     prompts = [row["prompt"] for row in rows][: job.merge.num_prompts]

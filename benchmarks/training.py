@@ -74,7 +74,10 @@ def main() -> None:
 
     model = options.model or limits.base_model()
     rows = [json.loads(line) for line in DATA.read_text().splitlines()][: options.pairs]
-    config, threads = to_dict(compose_job("explicit", ["train.num_epochs=1"], "").train), usable_cores()
+    config, threads = (
+        to_dict(compose_job("explicit", ["train.num_epochs=1", "train.quantization=none"], "").train),
+        usable_cores(),
+    )
     details: dict[str, list[dict[str, Any]]] = {"cai_bootstrap": [], "trl": []}
 
     def way(name: str, function: Any) -> Any:

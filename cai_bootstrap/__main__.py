@@ -25,6 +25,8 @@ from cai_bootstrap.redact import redacted_outputs
 from cai_bootstrap.resources import resource
 from cai_bootstrap.store.artifacts import is_scripted_model
 from cai_bootstrap.store.provenance import digest
+from cai_bootstrap.training import readiness
+from cai_bootstrap.training.launch import ACCELERATE_FOLDER
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -211,6 +213,8 @@ def compose_job(stage: str, overrides: list[str], name_suffix: str, *, planned: 
     check_model_path(config)
     classifiers.check(config.safety)
     check_engine(config, planned=planned)
+    if not planned:
+        readiness.require_ready(config.train, config.engine)
     return dataclasses.replace(config, run=config.run + name_suffix)
 
 
@@ -236,7 +240,8 @@ def compose(overrides: list[str]) -> DictConfig:
 
 def group_options(conf: Path) -> dict[str, list[str]]:
     """Every group of `conf/` with the names of its options."""
-    groups = {path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in conf.iterdir() if path.is_dir()}
+    folders = [path for path in conf.iterdir() if path.is_dir() and path.name != ACCELERATE_FOLDER]
+    groups = {path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in folders}
     return {group: options for group, options in groups.items() if options}
 
 

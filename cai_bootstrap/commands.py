@@ -48,8 +48,9 @@ main keys (defaults in conf/):
                               ray: the same on engine.ray.workers=N of a cluster, engine.ray.address=ray://HOST:PORT;
                               scripted: no model runs, with model=tiny-random the curriculum in a minute, no claim
   safety=none|llama_guard|sequence_classifier     drop unsafe answers; with safety.path=DIR, safety.max_unsafe=0.5
-  train=dpo|orpo              and train.learning_rate=1e-4, train.num_epochs=2, train.quantization=none|nf4,
-                              train.reference=previous|base (of DPO)
+  train=dpo|orpo              and train.learning_rate=1e-4, train.num_epochs=2, train.quantization=auto|none|nf4,
+                              train.reference=previous|base (of DPO), train.backend=peft|unsloth,
+                              train.launcher=none|accelerate, train.accelerate_config=one_gpu|fsdp|zero3|two_cpus|FILE
   stage.max_rounds=N          a failed stage adds data and trains again, up to N rounds
   gate.override=REASON        let the chain go on after a failed gate; stays visible for ever
   paths.root=DIR              where data/ and checkpoints/ go (default: the working directory)

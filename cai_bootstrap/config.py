@@ -30,8 +30,19 @@ class ModelSource(StrEnum):
 class Quantization(StrEnum):
     """Number format of the frozen weights while the adapter is trained."""
 
+    auto = "auto"
+    """nf4 on a GPU, where memory is what is short; none on a CPU, where 4 bits only cost time."""
     none = "none"
     nf4 = "nf4"
+
+
+class Launcher(StrEnum):
+    """In how many processes a training runs."""
+
+    none = "none"
+    """In one."""
+    accelerate = "accelerate"
+    """In as many as a configuration of accelerate says."""
 
 
 class Reference(StrEnum):
@@ -492,6 +503,11 @@ class TrainConfig:
     """Also save every so many optimizer steps; 0 means by time only."""
     lora: LoraConfig
     reference: Reference = Reference.previous
+    backend: str = "peft"
+    """What prepares the model that is trained: one of `training.backends.BACKENDS`."""
+    launcher: Launcher = Launcher.none
+    accelerate_config: str | None = None
+    """Of launcher=accelerate: a file, or the name of one in `conf/accelerate/`."""
     replay: float = 0.0
     """Share of the trained pairs that are drawn from the stages before, in equal parts, so that what they taught stays."""
     replay_preferences: bool = True
@@ -503,6 +519,12 @@ class TrainConfig:
             "train.reference",
             f"{self.reference}",
             f"train=dpo with it: {self.method} has no reference model",
+        )
+        _require(
+            self.accelerate_config is None or self.launcher is Launcher.accelerate,
+            "train.accelerate_config",
+            self.accelerate_config,
+            "train.launcher=accelerate with it, or leave it out",
         )
         _require(0 <= self.replay < 1, "train.replay", self.replay, "a share from 0 to below 1")
         _require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "a positive number such as 1e-4")
@@ -529,11 +551,21 @@ class MergeConfig:
     max_logit_difference: float = 0.02
     min_greedy_agreement: float = 0.99
     max_kl: float = 1e-4
+    nf4_max_kl: float = 0.5
+    """Of an adapter that was trained on NF4 weights: of the merged model, whose weights are whole, from what was trained."""
+    nf4_min_greedy_agreement: float = 0.6
+    nf4_min_engine_agreement: float = 0.0
+    """Of the tokens that the engine writes with the merged model: as far as they are what was trained; 0 only reports it."""
     device: str = "auto"
     """Where weights in fp32 fit: auto is the engine's device. It is no part of a step's address."""
 
     def __post_init__(self) -> None:
         _require(self.device in ("auto", "cpu", "cuda"), "merge.device", self.device, "auto, cpu or cuda")
+
+    def limits(self, quantization: Quantization) -> dict[str, Any]:
+        """Those that hold for an adapter trained on such weights; without 4 bits those of 4 bits are no part of them."""
+        told = {key: value for key, value in to_dict(self).items() if key != "device"}
+        return {key: told[key] for key in told if quantization is Quantization.nf4 or not key.startswith("nf4_")}
 
 
 @dataclass(kw_only=True)

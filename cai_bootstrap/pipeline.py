@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cai_bootstrap import stages
-from cai_bootstrap.config import Config, Reference, SamplingConfig, to_dict
-from cai_bootstrap.engines.resolve import resolve_engine
+from cai_bootstrap.config import Config, Quantization, Reference, SamplingConfig, to_dict
+from cai_bootstrap.engines.resolve import resolve_engine, settle_training
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.evals import tasks
@@ -196,22 +196,30 @@ def train_and_merge(
     prompts = [templates.cued(item.instruction) for item in tasks.load_suite("explicit", "dev")]
     # How often to save changes nothing of the result.
     cadence = ("checkpoint_minutes", "checkpoint_steps")
-    settings = to_dict(config.train)
+    train = settle_training(config.train, session.config)
+    settings = to_dict(train)
+    # Nor does it in which processes it runs; as an engine's, the records of several are those of one.
+    launch = {key: settings.pop(key) for key in ("launcher", "accelerate_config")}
+    if settings["backend"] == "peft":  # whose adapters are addressed as they were before there was another
+        del settings["backend"]
     parent = origin.model
     against_base = settings.pop("reference") == Reference.base and base.digest != parent.digest
     replayed = {f"replay_{stage}": artifact for stage, artifact in origin.pairs.items()}
     adapter = step(
         f"adapter{suffix}",
-        bind(train_adapter, session=session, cadence={key: settings[key] for key in cadence}),
+        bind(train_adapter, session=session, cadence={key: settings[key] for key in cadence} | launch),
         settings={key: value for key, value in settings.items() if key not in cadence},
         inputs={"model": parent, "pairs": pairs, **({"reference": base} if against_base else {}), **replayed},
     )
     return step(
         f"model{suffix}",
         bind(merge_adapter, session=session, device=config.merge.device),
-        settings={key: value for key, value in to_dict(config.merge).items() if key != "device"},
+        settings=config.merge.limits(train.quantization),
         inputs={"model": parent, "adapter": adapter},
-        values={"prompts": prompts[:: max(1, len(prompts) // config.merge.num_prompts)]},
+        values={
+            "prompts": prompts[:: max(1, len(prompts) // config.merge.num_prompts)],
+            **({} if train.quantization is Quantization.none else {"quantization": str(train.quantization)}),
+        },
     )
 
 

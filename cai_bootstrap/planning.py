@@ -9,13 +9,14 @@ from pathlib import Path
 from cai_bootstrap import stages
 from cai_bootstrap.config import Config, MachineConfig, to_dict
 from cai_bootstrap.engines import machine
+from cai_bootstrap.engines.resolve import with_known_device
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.lineage import Parent, answers_step
 from cai_bootstrap.pipeline import bootstrap, measure_baseline, origin_of, suites_of
 from cai_bootstrap.report.changes import describe_changes
 from cai_bootstrap.report.plan import Planner, planned_rows, render_plan
 from cai_bootstrap.store.provenance import digest
-from cai_bootstrap.store.run import read_run
+from cai_bootstrap.store.run import read_run, run_folder
 
 
 def plan(configs: list[Config], labels: Mapping[str, str] | None = None) -> str:
@@ -35,7 +36,7 @@ def walk(configs: list[Config]) -> list[Planner]:
     """By run and stage: what was planned before."""
     for config in configs:
         planner, name = Planner(Path(config.paths.root), config), config.stage.name
-        session = Session(config.engine)
+        session = _session(config)
         for suite in suites_of(name):
             base, outcome = measure_baseline(planner, session, config, suite)
             if name != "baseline":
@@ -69,12 +70,17 @@ def what_changed(config: Config) -> str:
     root, name = Path(config.paths.root), config.stage.name
     if name == stages.CURRICULUM[0] or read_run(root, config.run) is None:
         return ""
-    planner, session = Planner(root, config), Session(config.engine)
+    planner, session = Planner(root, config), _session(config)
     for suite in suites_of(name):
         base, outcome = measure_baseline(planner, session, config, suite)
         parent = origin_of(root, config, planned=True) or Parent(base)
         bootstrap(planner, session, config, stages.load(name), parent, outcome, "gate", 1)
     return describe_changes(root, config.run, name, to_dict(config), planner.steps)
+
+
+def _session(config: Config) -> Session:
+    """For steps that are only looked up: on the device that the run has, since that settles what `auto` means."""
+    return Session(with_known_device(run_folder(Path(config.paths.root), config.run), config.engine))
 
 
 def _with_planned(parent: Parent, config: Config, before: Mapping[str, Planner]) -> Parent:

@@ -36,7 +36,7 @@ MISTAKES = [
     (["stage=1", "seed=abc"], "seed='abc' is not valid: write a whole number"),
     (["stage=1", "train.learning_rate=fast"], "write a number such as 0.1"),
     (["stage=1", "train.learning_rate=-1"], "write a positive number such as 1e-4"),
-    (["stage=1", "train.quantization=int8"], "write one of none, nf4"),
+    (["stage=1", "train.quantization=int8"], "write one of auto, none, nf4"),
     (["stage=1", "eval.raw=maybe"], "write true or false"),
     (["stage=1", "train=ppo"], "train=ppo does not exist (did you mean 'dpo'?); write one of dpo, orpo"),
     (["stage=1", "model=smollm2"], "did you mean 'smollm2-135m'?"),

@@ -87,7 +87,7 @@ def test_every_experiment_composes_for_every_stage(name: str) -> None:
         assert config.stage.name == stage
         assert config.preset == ("demo" if name == "laptop" else "full")
         assert config.engine.name == ("transformers" if name == "laptop" else "vllm")
-        assert config.train.quantization is (Quantization.none if name == "laptop" else Quantization.nf4)
+        assert config.train.quantization is (Quantization.auto if name == "laptop" else Quantization.nf4)
     assert composed(f"experiment={name}", "train.micro_batch_size=1").train.micro_batch_size == 1, "the command line wins"
 
 

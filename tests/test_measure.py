@@ -14,9 +14,7 @@ from cai_bootstrap.__main__ import compose_job
 from cai_bootstrap.config import EngineConfig
 from cai_bootstrap.engines import measure
 from cai_bootstrap.errors import UserError
-from cai_bootstrap.report.doctor import doctor, version_problems
-
-GOOD = {"torch": "2.13.0+cpu", "transformers": "5.19.0", "omegaconf": "2.3.1", "trl": "1.16.0"}
+from cai_bootstrap.report.doctor import doctor
 
 
 def test_the_machine_is_measured_quickly_and_left_as_it_was() -> None:
@@ -77,23 +75,6 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         measure.measure("tpu")
 
 
-@pytest.mark.parametrize(
-    ("changes", "word"),
-    [
-        ({"transformers": "5.17.0"}, "merges"),
-        ({"omegaconf": "2.4.0"}, "Hydra"),
-        ({"omegaconf": "2.10.1"}, "Hydra"),
-        ({"trl": "1.15.0", "triton": "3.5.0"}, "triton"),
-        ({"torchvision": "0.28.0"}, "torchvision"),
-    ],
-)
-def test_versions_known_to_break_are_told(changes: dict[str, str], word: str) -> None:
-    assert version_problems(GOOD, has_gpu=False) == []
-    problems = version_problems({**GOOD, **changes}, has_gpu=False)
-    assert len(problems) == 1
-    assert word in problems[0]
-
-
 def test_doctor_without_a_model_says_what_prepares_it(tmp_path: Path) -> None:
     config = compose_job("explicit", ["model=tiny-random", f"paths.root={tmp_path}", "engine.device=cpu"], "")
     report = json.loads(doctor(config, as_json=True))
@@ -103,7 +84,7 @@ def test_doctor_without_a_model_says_what_prepares_it(tmp_path: Path) -> None:
     assert report["versions"]["torch"]
     for name, told in report["optional"].items():
         assert told[0].isdigit() if importlib.util.find_spec(name) else told.startswith("not installed: run `"), told
-    assert report["optional"].keys() == {"vllm", "ray"}
+    assert report["optional"].keys() == {"vllm", "ray", "bitsandbytes", "accelerate", "unsloth", "deepspeed"}
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,14 +16,15 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
 
 from cai_bootstrap import templates
-from cai_bootstrap.config import EngineConfig, MergeConfig, to_dict
+from cai_bootstrap.config import EngineConfig, MergeConfig, Quantization, to_dict
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import CorruptArtifact, StepFailed, UserError
-from cai_bootstrap.steps.merge import merge_adapter, off_limits
+from cai_bootstrap.steps.merge import agreement, merge_adapter, off_limits, off_quantized_limits
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run, Work, step
 from cai_bootstrap.store.runner import bind
-from cai_bootstrap.training.merging import merge
+from cai_bootstrap.training.merging import _compare, merge
+from cai_bootstrap.training.quantized import load_model as load_quantized
 
 PROMPTS = [templates.cued(text) for text in ("Name the capital of France.", "Say hello.", "Complete: The sun rises in the")]
 SETTINGS = to_dict(MergeConfig())
@@ -61,7 +62,7 @@ class Bench:
         values = {"source": source or self.source, "scale": scale, "modules": modules}
         return self.run.step("explicit", "adapter", make_adapter, settings={}, values=values, seed=1)
 
-    def merge(self, adapter: Artifact, in_process: bool = True, **settings: float) -> Artifact:
+    def merge(self, adapter: Artifact, in_process: bool = True, quantization: str | None = None, **settings: float) -> Artifact:
         config = EngineConfig(in_process=in_process, device="cpu", dtype="float32", batch_size=4, threads=1)
         with Session(config) as session:
             return self.run.step(
@@ -70,7 +71,7 @@ class Bench:
                 bind(merge_adapter, session=session),
                 settings={**SETTINGS, **settings},
                 inputs={"model": self.model, "adapter": adapter},
-                values={"prompts": PROMPTS},
+                values={"prompts": PROMPTS} | ({"quantization": quantization} if quantization else {}),
                 seed=1,
             )
 
@@ -218,6 +219,79 @@ def test_what_a_kill_left_is_wiped(bench: Bench) -> None:
         bench.merge(adapter, max_logit_difference=0.0)
     assert not (partial / "model" / "model-00002-of-00002.safetensors").exists()
     assert (partial / "model" / "model.safetensors").stat().st_size > 1000
+
+
+# --- adapters trained on 4 bits
+
+
+def test_the_certificate_of_four_bits_tells_how_far_the_merged_model_is_from_what_was_trained(bench: Bench) -> None:
+    adapter = bench.adapter()
+    plain = bench.merge(adapter).json("certificate.json")
+    merged = bench.merge(adapter, quantization="nf4", nf4_max_kl=1.0, nf4_min_greedy_agreement=0.0)
+    certificate = merged.json("certificate.json")
+    told = certificate.pop("quantized")
+    assert certificate == plain
+    # Independently: a prompt on both models, without padding or a cache.
+    prompt = AutoTokenizer.from_pretrained(str(merged.path / "model"))(PROMPTS[0], return_tensors="pt")["input_ids"]
+    whole = AutoModelForCausalLM.from_pretrained(str(merged.path / "model"))
+    four_bit = PeftModel.from_pretrained(
+        load_quantized(bench.model.path / "model", quantization="nf4", device="cpu", dtype="float32", attention_name="sdpa"),
+        str(adapter.path / "adapter"),
+    ).eval()
+    with torch.inference_mode():
+        difference = float((whole(prompt).logits - four_bit(prompt).logits)[:, -1].abs().max())
+    assert difference > 0.01
+    assert told["max_logit_difference"] >= difference * 0.999
+    assert 1e-6 < told["mean_kl"] < 1
+    assert 0 < told["greedy_agreement"] <= 1
+    assert 0 <= told["engine_agreement"] <= 1
+    assert len(PROMPTS) <= told["num_positions"] <= 16 * len(PROMPTS)
+    assert told["limits"] == {"max_kl": 1.0, "min_greedy_agreement": 0.0, "min_engine_agreement": 0.0}
+    assert "continuations" not in told
+
+
+def test_four_bits_that_are_too_far_off_fail_and_name_value_and_limit(bench: Bench) -> None:
+    adapter = bench.adapter()
+    with pytest.raises(StepFailed, match=r"mean KL from the 4-bit model .* nats, limit merge\.nf4_max_kl=1e-12"):
+        bench.merge(adapter, quantization="nf4", nf4_max_kl=1e-12, nf4_min_greedy_agreement=0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, None),
+        ({"mean_kl": 1.0}, "merge.nf4_max_kl="),
+        ({"mean_kl": math.nan}, "merge.nf4_max_kl="),
+        ({"greedy_agreement": 0.1}, "merge.nf4_min_greedy_agreement="),
+        ({"engine_agreement": 0.4}, "merge.nf4_min_engine_agreement=0.5"),
+        ({"engine_agreement": None}, None),
+    ],
+)
+def test_each_limit_of_four_bits_is_kept(change: dict[str, float | None], reason: str | None) -> None:
+    told = {"mean_kl": 1e-3, "greedy_agreement": 1.0, "engine_agreement": 0.9, **change}
+    failures = off_quantized_limits(told, MergeConfig(nf4_min_engine_agreement=0.5))
+    assert len(failures) == (0 if reason is None else 1)
+    assert reason is None or reason in failures[0]
+
+
+def test_behind_its_end_a_continuation_counts_no_more() -> None:
+    first = torch.tensor([[0.0, 9.0, 0.0], [0.0, 0.0, 9.0]])  # the first text ends here, with token 1
+    behind, other = torch.tensor([[9.0, 0.0, 0.0], [0.0, 0.0, 9.0]]), torch.tensor([[0.0, 0.0, 9.0], [0.0, 0.0, 9.0]])
+    whole = _compare([first, behind], iter([first, other]), first)
+    cut = _compare([first, behind], iter([first, other]), first, {1})
+    assert (whole["num_positions"], whole["greedy_agreement"]) == (4, 0.75)
+    assert (cut["num_positions"], cut["greedy_agreement"], cut["mean_kl"]) == (3, 1.0, 0.0)
+    assert cut["max_logit_difference"] == 0 < whole["max_logit_difference"]
+
+
+def test_texts_agree_up_to_their_first_difference() -> None:
+    assert agreement([[1, 2, 3], [4, 5]], [[1, 2, 3], [4, 5, 6]]) == 1
+    assert agreement([[1, 2, 3, 4], [4, 5]], [[1, 9, 3, 4], [9, 5]]) == pytest.approx(1 / 6)
+
+
+def test_limits_of_four_bits_are_no_part_of_an_unquantized_merge() -> None:
+    assert not [key for key in MergeConfig().limits(Quantization.none) if key.startswith("nf4")]
+    assert MergeConfig().limits(Quantization.nf4) == SETTINGS
 
 
 @pytest.mark.parametrize(

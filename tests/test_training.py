@@ -75,6 +75,7 @@ def test_orpo_learns_without_a_reference(tiny_model: Path, tmp_path: Path) -> No
 def test_four_bit_weights_train_on_the_cpu(tiny_model: Path, tmp_path: Path) -> None:
     facts, _ = train(**arguments(tiny_model, tmp_path, quantization=Quantization.nf4))
     assert facts["quantized"] is True
+    assert len(load_file(tmp_path / "finished" / "adapter_model.safetensors")) == 2 * len(facts["lora_modules"])
     assert "uint8" in facts["base_dtype"]
     assert facts["adapter_dtype"] == ["float32"]
     assert facts["last_loss"] < facts["first_loss"]
@@ -440,3 +441,36 @@ def test_too_little_memory_for_any_size_is_told_with_what_to_write(
 def test_a_halved_micro_batch_divides_its_batch(sizes: tuple[int, int], half: int) -> None:
     assert halved(*sizes, 0) == sizes[1]
     assert halved(*sizes, 1) == half
+
+
+# --- the trainer's own output layer
+
+
+def test_the_trainers_own_output_layer_gives_the_same_losses(tiny_model: Path, tmp_path: Path) -> None:
+    """Where this package's does not fit: models of unsloth's, and sharded ones."""
+    _, losses = train(**arguments(tiny_model, tmp_path / "a"))
+    _, plain = train(**arguments(tiny_model, tmp_path / "b"), own_head=False)
+    assert [row["loss"] for row in plain] == pytest.approx([row["loss"] for row in losses], rel=1e-4)
+
+
+def test_a_backend_may_bring_its_adapter(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from peft import get_peft_model
+
+    from cai_bootstrap.training import backends
+
+    def prepare(folder: Path, config: dict[str, Any], **rest: Any) -> backends.Prepared:
+        prepared = backends.BACKENDS["peft"](folder, config, **{**rest, "own_head": False})
+        return backends.Prepared(get_peft_model(prepared.model, prepared.peft_config), None, own_head=False)
+
+    monkeypatch.setitem(backends.BACKENDS, "brings_it", prepare)
+    given = arguments(tiny_model, tmp_path / "a", backend="brings_it")
+    facts, losses = train(**given)
+    assert facts["backend"] == "brings_it"
+    assert losses[0]["rewards/margins"] == pytest.approx(0, abs=1e-4)
+    assert facts["last_loss"] < facts["first_loss"]
+    expected, _ = train(**arguments(tiny_model, tmp_path / "b"))
+    assert facts["num_trainable_parameters"] == expected["num_trainable_parameters"]
+    assert [path.name for path in sorted((tmp_path / "a" / "finished").iterdir())] == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]

@@ -15,14 +15,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
-from cai_bootstrap.errors import CaiError, OutOfMemory, StepFailed
+from cai_bootstrap.errors import CaiError, OutOfMemory, StepFailed, Stopped, UserError
 from cai_bootstrap.redact import redact_outputs
 
 _PR_SET_PDEATHSIG = 1
+_ENDING_S = 3.0
+"""How long a killed process may take to be gone after its connections are."""
 _STOPPING_S = 25.0
 """How long a child may take to save what it does when it is asked to stop; whoever sent SIGTERM will not wait much longer."""
 
@@ -88,15 +90,20 @@ class Child:
     Raises the builder's own CaiError, OutOfMemory when the process was killed, StepFailed when it ended unexpectedly otherwise.
     """
 
-    def __init__(self, build: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    def __init__(self, build: Callable[..., Any], arguments: dict[str, Any], *, await_ready: bool = True) -> None:
+        """Returns when the target is built; without `await_ready` at once, and `receive` then gives whether it can stop."""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         # Library threads are set by the engine; a child must not inherit a fork server's choices.
         self._process = context.Process(target=_serve, args=(theirs, os.getpid(), build, arguments), daemon=True)
         self._busy = False
         """Whether it works on a call: then nobody reads what it would answer to a friendly goodbye."""
+        self._can_stop = False
         self._process.start()
         theirs.close()
+        if not await_ready:
+            self._busy = True
+            return
         try:
             self._can_stop = bool(self._receive(None))
         except BaseException:
@@ -105,10 +112,7 @@ class Child:
 
     def call(self, name: str, *args: Any, on_done: OnDone | None = None, **kwargs: Any) -> Any:
         """The result of `target.name(*args, **kwargs)` in the child."""
-        try:
-            self._connection.send((name, args, kwargs, on_done is not None))
-        except (BrokenPipeError, OSError) as error:
-            raise self._ended() from error
+        self._begin(name, args, kwargs, on_done is not None)
         return self._receive(on_done)
 
     @property
@@ -143,21 +147,32 @@ class Child:
                 if self._connection.recv()[0] != "progress":
                     return
 
+    def _begin(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], wants_progress: bool) -> None:
+        try:
+            self._connection.send((name, args, kwargs, wants_progress))
+        except (BrokenPipeError, OSError) as error:
+            raise self._ended() from error
+
     def _receive(self, on_done: OnDone | None) -> Any:
         self._busy = True
-        while True:
-            try:
-                kind, value = self._connection.recv()
-            except (EOFError, ConnectionResetError) as error:
-                raise self._ended() from error
-            if kind == "progress":
-                if on_done is not None:
-                    on_done(value)
-                continue
-            self._busy = False
-            if kind == "error":
-                raise value
-            return value
+        while self._busy:
+            value = self._take(on_done)
+        return value
+
+    def _take(self, on_done: OnDone | None) -> Any:
+        """The next message: a report, or the answer that ends the call."""
+        try:
+            kind, value = self._connection.recv()
+        except (EOFError, ConnectionResetError) as error:
+            raise self._ended() from error
+        if kind == "progress":
+            if on_done is not None:
+                on_done(value)
+            return None
+        self._busy = False
+        if kind == "error":
+            raise value
+        return value
 
     def _ended(self) -> StepFailed:
         self._process.join(timeout=10)
@@ -166,6 +181,81 @@ class Child:
         why = "killed, most likely for want of memory" if killed else f"exit code {code}"
         told = f"the child process ended unexpectedly ({why}); run the same command again to go on"
         return OutOfMemory(told) if killed else StepFailed(told)
+
+
+class Crew:
+    """Children that answer each call together, since none gets on without the others; reports and results are the first one's.
+
+    The first to fail ends all. Raises what `Child` does.
+    """
+
+    def __init__(self, build: Callable[..., Any], arguments: Sequence[dict[str, Any]]) -> None:
+        """One child for each of `arguments`; returns when all are built."""
+        self._children: list[Child] = []
+        try:
+            for each in arguments:
+                self._children.append(Child(build, each, await_ready=False))
+            for child, can_stop in zip(self._children, self._answers(None), strict=True):
+                child._can_stop = bool(can_stop)
+        except BaseException:
+            self._kill(self._children)
+            raise
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes' ids."""
+        return [child.pid for child in self._children]
+
+    def call(self, name: str, *args: Any, on_done: OnDone | None = None, **kwargs: Any) -> Any:
+        """The first child's result of `target.name(*args, **kwargs)`."""
+        for index, child in enumerate(self._children):
+            child._begin(name, args, kwargs, on_done is not None and index == 0)
+            child._busy = True
+        return self._answers(on_done)[0]
+
+    def close(self) -> None:
+        """End the processes. In the middle of a call the first is asked to stop, and has the others stop as well."""
+        first, *others = self._children
+        try:
+            first.close()
+        finally:
+            self._kill([child for child in others if child._busy])
+            for child in others:
+                child.close()
+
+    def _answers(self, on_done: OnDone | None) -> list[Any]:
+        found: dict[int, Any] = {}
+        while waiting := {child._connection: i for i, child in enumerate(self._children) if i not in found}:
+            for connection in wait(list(waiting)):
+                index = waiting[connection]  # type: ignore[index]
+                try:
+                    value = self._children[index]._take(on_done if index == 0 else None)
+                except CaiError as error:
+                    told = isinstance(error, UserError | OutOfMemory | Stopped)
+                    killed = None if told else self._killed_beside(self._children[index])
+                    self._kill([child for child in self._children if child._busy])
+                    if killed is not None:
+                        raise killed._ended() from error
+                    raise
+                if not self._children[index]._busy:
+                    found[index] = value
+        return [found[index] for index in range(len(self._children))]
+
+    def _killed_beside(self, failed: Child) -> Child | None:
+        """The member whose end `failed` may tell of as a lost connection: those are closed before a process has ended."""
+        others = {child._process.sentinel: child for child in self._children if child is not failed}
+        gone = wait(list(others), timeout=_ENDING_S)
+        ended = [child for sentinel, child in others.items() if sentinel in gone]
+        for child in ended:
+            child._process.join(timeout=_ENDING_S)
+        return next((child for child in ended if child._process.exitcode == -signal.SIGKILL), None)
+
+    @staticmethod
+    def _kill(children: Sequence[Child]) -> None:
+        for child in children:
+            child._process.kill()
+            child._process.join()
+            child._busy = False
 
 
 class ChildEngine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.metadata
 import os
 import re
 import time
@@ -85,6 +86,22 @@ def resolve(config: EngineConfig, measured: dict[str, Any]) -> EngineConfig:
         batch_size=config.batch_size or measured["batch_size"],
         threads=config.threads or measured["threads"],
     )
+
+
+def has_gpu() -> bool:
+    """Whether torch sees a GPU. A build for CPUs tells by its version, without the seconds that importing torch takes."""
+    if importlib.metadata.version("torch").endswith("+cpu"):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def num_gpus() -> int:
+    """How many torch sees."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def choose_dtype(device: str, fp32_gflops: float, bf16_gflops: float) -> tuple[str, str]:

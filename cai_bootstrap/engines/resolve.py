@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from cai_bootstrap.config import EngineConfig
+from cai_bootstrap.config import EngineConfig, Quantization, TrainConfig
 from cai_bootstrap.store.files import read_sealed, write_sealed
 from cai_bootstrap.store.work import Progress
 
 MACHINE_FILE = "machine.json"
+_WAY_OUT = "remove it and run the same command again, which measures anew"
 
 
 def resolve_engine(run_folder: Path, engine: EngineConfig, progress: Progress) -> EngineConfig:
@@ -23,7 +25,7 @@ def resolve_engine(run_folder: Path, engine: EngineConfig, progress: Progress) -
     if engine.is_settled:
         return engine
     path = run_folder / MACHINE_FILE
-    measured = read_sealed(path, "remove it and run the same command again, which measures anew") or {}
+    measured = read_sealed(path, _WAY_OUT) or {}
     if not measured:
         with progress.task("measuring the machine", None):
             measured = measure_in_child(engine.device)
@@ -39,6 +41,25 @@ def measure_in_child(device: str) -> dict[str, Any]:
     measured: dict[str, Any] = child.call("measured")
     child.close()
     return measured
+
+
+def with_known_device(run_folder: Path, engine: EngineConfig) -> EngineConfig:
+    """`engine` with the device that the run was measured on, where it has one and none was set. Measures nothing."""
+    measured = read_sealed(run_folder / MACHINE_FILE, _WAY_OUT) or {}
+    return replace(engine, device=measured["device"]) if measured and engine.device == "auto" else engine
+
+
+def settle_training(train: TrainConfig, engine: EngineConfig) -> TrainConfig:
+    """`train` with the quantization that is meant by `auto` on the engine's device; without one, on that of this machine.
+
+    A scripted engine stands for no model whose memory would count.
+    """
+    from cai_bootstrap.engines import measure
+
+    if train.quantization is not Quantization.auto:
+        return train
+    on_gpu = not engine.is_scripted and (engine.device == "cuda" or (engine.device == "auto" and measure.has_gpu()))
+    return replace(train, quantization=Quantization.nf4 if on_gpu else Quantization.none)
 
 
 def _measure(device: str) -> SimpleNamespace:

@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import shutil
 import tempfile
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import psutil
 
 from cai_bootstrap.config import Config
+from cai_bootstrap.report.version_pairs import INSPECTED, version_problems
 from cai_bootstrap.store.files import storage_errors
 from cai_bootstrap.store.provenance import code_revision, library_versions
 
@@ -29,10 +29,10 @@ _MIN_FREE_GIB = 6.0
 def doctor(config: Config, as_json: bool) -> str:
     """The report as text, or as JSON with `as_json`.
 
-    Keys of the JSON: machine, versions, code_revision, measured (see `measure.measure`), optional (libraries of engines: their
-    version, or what installs them), model (name, prepared, folder, audit), problems (what to mend before a run). Takes seconds,
-    and up to two minutes with a prepared model. Raises UserError when the root cannot be written, DiskFull when it has no room
-    for 64 MiB.
+    Keys of the JSON: machine, versions, code_revision, measured (see `measure.measure`), optional (what not every engine or
+    training takes: its version, or what installs it), model (name, prepared, folder, audit), problems (what to mend before a
+    run). Takes seconds, and up to two minutes with a prepared model. Raises UserError when the root cannot be written, DiskFull
+    when it has no room for 64 MiB.
     """
     from cai_bootstrap.engines import measure
 
@@ -68,44 +68,21 @@ def doctor(config: Config, as_json: bool) -> str:
 
 
 def optional_libraries() -> dict[str, str]:
-    """The libraries of engines that are not always installed: each one's version, or what installs it."""
+    """The libraries that not every engine or training takes: each one's version, or what installs it."""
     from cai_bootstrap import engines
+    from cai_bootstrap.training import readiness
 
     distributions = importlib.metadata.packages_distributions()
     return {
         name: importlib.metadata.version(distributions[name][0]) if name in distributions else f"not installed: {remedy}"
-        for name, remedy in engines.NEEDS.items()
+        for name, remedy in {**engines.NEEDS, **readiness.NEEDS}.items()
     }
-
-
-def version_problems(versions: Mapping[str, str], *, has_gpu: bool) -> list[str]:
-    """What is known to break with these versions (distribution name → version); one line each, with what to install."""
-    problems = []
-    if _numbers(versions.get("transformers", "")) == (5, 17, 0):
-        problems.append(
-            "transformers 5.17.0 loses the merges of a Gemma GGUF's tokenizer without a warning: install 5.19.0, or "
-            "prepare the base model with 5.19.0 first"
-        )
-    if _numbers(versions.get("omegaconf", "")) >= (2, 4):
-        problems.append(f"omegaconf {versions['omegaconf']} breaks Hydra 1.3: install omegaconf 2.3.1")
-    if not has_gpu and "triton" in versions and _numbers(versions.get("trl", "")) == (1, 15, 0):
-        problems.append("trl 1.15.0 fails on the CPU when triton is installed: uninstall triton, or install trl 1.16.0")
-    on_cpu = versions.get("torch", "").endswith("+cpu")
-    for name in ("torchvision", "torchaudio", "torchcodec"):
-        if on_cpu and name in versions and not versions[name].endswith("+cpu"):
-            problems.append(f"{name} {versions[name]} may be a CUDA build and breaks a CPU torch: uninstall {name}")
-    return problems
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in match.group(0).split(".")) if match else ()
 
 
 def _more_versions() -> dict[str, str]:
     """Libraries that change no result but can break an installation."""
     found = {}
-    for name in ("triton", "torchvision", "torchaudio", "torchcodec", "pandas"):
+    for name in (*INSPECTED, "pandas"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -185,7 +162,7 @@ def _text(report: dict[str, Any]) -> str:
     )
     lines += ["", f"versions (this code: {report['code_revision']})"]
     lines += _rows(report["versions"])
-    lines += ["", "for engine=… only", *_rows(report["optional"])]
+    lines += ["", "for some engines and trainings only", *_rows(report["optional"])]
     lines += ["", f"model {report['model']['name']}", *_model_lines(report["model"]), ""]
     if report["problems"]:
         lines += ["problems", *(f"  {problem}" for problem in report["problems"])]

@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 
 import pyarrow.parquet
 
+from cai_bootstrap.config import Launcher
 from cai_bootstrap.engines.child import Child
 from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.engines.session import Session
@@ -42,9 +43,10 @@ def train_adapter(
     `replayed`, some are trained as well: the share `replay` of all, again and again where there are too few;
     without `replay_preferences` their chosen responses only.
 
-    `cadence` holds checkpoint_minutes and checkpoint_steps, which change nothing of the result; without it they are in the
-    settings. Out of memory, micro-batches are halved, at most three times, and batches stay what they are. Raises UserError for
-    pairs that cannot be trained on, StepFailed for a loss that is no number, OutOfMemory.
+    `cadence` holds checkpoint_minutes and checkpoint_steps, launcher and accelerate_config, which change nothing of the result
+    but its rounding; without it they are in the settings. Out of memory, micro-batches are halved, at most three times, and
+    batches stay what they are. Raises UserError for pairs that cannot be trained on, StepFailed for a loss that is no number,
+    OutOfMemory.
     """
     config = {**work.settings, **(cadence or {})}
     if reference is not None:
@@ -150,7 +152,7 @@ def _fitting(
     path, wanted = arguments["checkpoint_folder"] / _MEMORY, arguments["config"]
     too_large: list[int] = (read_sealed(path, f"remove {path.parent}") or {"sizes": []})["sizes"]
     while True:
-        size = halved(wanted["batch_size"], wanted["micro_batch_size"], len(too_large))
+        size = halved(wanted["batch_size"] // _num_processes(wanted), wanted["micro_batch_size"], len(too_large))
         try:
             facts, losses = _train(
                 work, session, reference_folder, **{**arguments, "config": {**wanted, "micro_batch_size": size}}
@@ -171,6 +173,14 @@ def _fitting(
         return {**facts, "too_large_micro_batches": too_large}, losses
 
 
+def _num_processes(config: dict[str, Any]) -> int:
+    from cai_bootstrap.training import launch
+
+    if config.get("launcher") != Launcher.accelerate:
+        return 1
+    return launch.read_launch(config["accelerate_config"]).num_processes
+
+
 def halved(batch_size: int, micro_batch_size: int, times: int) -> int:
     """The largest size that is at most the half of a micro-batch, so many times, and still divides the batch."""
     size = micro_batch_size
@@ -180,6 +190,9 @@ def halved(batch_size: int, micro_batch_size: int, times: int) -> int:
 
 
 def _training(**arguments: Any) -> Any:
+    from cai_bootstrap.training import backends
+
+    backends.import_first(arguments["config"].get("backend", "peft"))
     from cai_bootstrap.training.trainer import Training
 
     return Training(**arguments)
@@ -207,7 +220,12 @@ def _train(
 
 
 def _load(work: Work, session: Session, arguments: dict[str, Any]) -> _Caller:
+    config = arguments["config"]
     with work.progress.task("loading the trainer", None):
+        if config.get("launcher") == Launcher.accelerate:
+            from cai_bootstrap.training import launch
+
+            return launch.crew(launch.read_launch(config["accelerate_config"]), arguments)
         return cast(
             "_Caller",
             _InProcess(_training(**arguments)) if session.config.in_process else Child(_training, arguments),

@@ -22,9 +22,10 @@ _LOSS_TYPES = ("sigmoid", "sft", "sigmoid_norm", "hinge", "ipo", "robust", "apo_
 class DpoTrainer(Resumable, DPOTrainer):
     """TRL's DPO trainer on ids that were made here, with this package's head and reference log-probabilities."""
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, *, own_head: bool, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.install_head()
+        if own_head:
+            self.install_head()
 
     def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
         return dataset
@@ -50,17 +51,28 @@ class DpoTrainer(Resumable, DPOTrainer):
         scores[scored] = torch.nan
         if checkpoints.is_whole(folder, self.key):
             scores = checkpoints.load(folder, "logprobs")["sums"]
+        trainer.accelerator.wait_for_everyone()  # all have read what the first one will write
+        is_first, rank = trainer.accelerator.is_main_process, trainer.accelerator.process_index
         trainer.model.eval()
-        for start in range(0, len(order), micro_batch_size):
-            indices = order[start : start + micro_batch_size]
-            if scores[indices].isnan().any():
-                batch = trainer._prepare_inputs(trainer.data_collator([examples[i] for i in indices]))
-                chosen, rejected = trainer.compute_ref_log_probs(trainer.model, batch)
-                scores[indices] = torch.stack([chosen, rejected], dim=1).float().cpu()
-            done += len(indices)
+        for start in range(0, len(order), micro_batch_size * self.num_processes):
+            together = order[start : start + micro_batch_size * self.num_processes]
+            if scores[together].isnan().any():
+                indices = together[rank * micro_batch_size : (rank + 1) * micro_batch_size]
+                found = torch.zeros(len(together), 2)
+                if indices:
+                    batch = trainer._prepare_inputs(trainer.data_collator([examples[i] for i in indices]))
+                    with trainer.accelerator.autocast():  # as the model that is trained runs, once it is wrapped
+                        chosen, rejected = trainer.compute_ref_log_probs(trainer.model, batch)
+                    own = slice(rank * micro_batch_size, rank * micro_batch_size + len(indices))
+                    found[own] = torch.stack([chosen, rejected], dim=1).float().cpu()
+                if self.num_processes > 1:
+                    found = self._gathered(found).sum(0)
+                scores[together] = found
+            done += len(together)
             if on_done is not None:
                 on_done(done)
-            if self.stop_requested or time.monotonic() - last >= save_minutes * 60 or done == len(examples):
+            self.agree(due=False)
+            if is_first and (self.stop_requested or time.monotonic() - last >= save_minutes * 60 or done == len(examples)):
                 checkpoints.write(folder, self.key, {"logprobs": {"sums": scores}}, {})
                 last = time.monotonic()
             self.require_going_on()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,9 @@ class Merging:
     device: str
     dtype: str
     threads: int
+    quantization: str = "none"
+    trained_device: str = "cpu"
+    trained_dtype: str = "float32"
 
     def run(self, on_done: OnDone | None = None) -> dict[str, Any]:
         """See `merge`."""
@@ -60,27 +63,42 @@ def merge(
     device: str,
     dtype: str,
     threads: int,
+    quantization: str = "none",
+    trained_device: str = "cpu",
+    trained_dtype: str = "float32",
     on_done: OnDone | None = None,
 ) -> dict[str, Any]:
     """Write base plus adapter as safetensors with the base's tokenizer into `target_folder`, made here; return what was
     measured on the model as read back from there.
 
-    Both models see each prompt and the adapter model's greedy continuation of `num_tokens`, EOS not heeded; `on_done`
-    counts to 1 + 2 × `num_tokens`. Returns {max_logit_difference: largest absolute one over all positions and tokens;
-    greedy_agreement: share of positions where both prefer the same token; mean_kl: Kullback–Leibler divergence of the
-    merged model from the adapter-on model in nats, mean over the positions; base_difference: largest absolute logit
-    difference between base and merged model after the prompts; num_prompts, num_positions, dtype, device}. Raises
-    UserError for an adapter without safetensors, StepFailed for one that does not fit the model, DiskFull.
+    Both models see each prompt and the adapter model's greedy continuation of `num_tokens`, EOS not heeded. Returns
+    {max_logit_difference: largest absolute one over all positions and tokens; greedy_agreement: share of positions where
+    both prefer the same token; mean_kl: Kullback–Leibler divergence of the merged model from the adapter-on model in nats,
+    mean over the positions; base_difference: largest absolute logit difference between base and merged model after the
+    prompts; num_prompts, num_positions, dtype, device}.
+
+    An adapter that was trained on weights in `quantization`, computed in `trained_dtype` on `trained_device`, was trained on
+    another model than the one that it is merged into. `quantized` then holds the same comparison (without base_difference) of
+    the merged model with the adapter on the quantized one, along that one's greedy continuations up to their EOS (what comes
+    behind it nobody ever reads, and two such models differ most there), and these as `continuations` (token ids).
+
+    `on_done` counts to 1 + 2 × `num_tokens`, to 1 + 4 × `num_tokens` with a `quantization`. Raises UserError for an adapter
+    without safetensors, StepFailed for one that does not fit the model, DiskFull.
     """
-    from cai_bootstrap.engines.tokens import load_tokenizer
+    from cai_bootstrap.engines.tokens import eos_token_ids, load_tokenizer
     from cai_bootstrap.engines.transformers import load_model
 
     if not prompts:
         raise UserError("prompts=[] is not valid for a merge: give held-out prompts to compare the models on")
     if threads:
         torch.set_num_threads(threads)
-    batch = _encode(load_tokenizer(model_folder), prompts, num_tokens, device)
+    tokenizer = load_tokenizer(model_folder)
+    batch = _encode(tokenizer, prompts, num_tokens, device)
     count = _counter(on_done)
+    trained: list[torch.Tensor] = []
+    if quantization != "none":
+        there = _encode(tokenizer, prompts, num_tokens, trained_device)
+        trained = _trained_logits(model_folder, adapter_folder, there, quantization, trained_dtype, count)
     model = load_model(model_folder, device=device, dtype=dtype, attention_name="sdpa")
     with torch.inference_mode():
         base_logits = next(_continue(model, batch, None, count))
@@ -94,7 +112,29 @@ def merge(
     saved = load_model(target_folder, device=device, dtype=dtype, attention_name="sdpa")
     with torch.inference_mode():
         measured = _compare(adapter_logits, _continue(saved, batch, adapter_logits, count), base_logits)
+        if trained:
+            # Weights that are rounded are the greater part of the base's difference too, so it tells nothing here.
+            ends = eos_token_ids(getattr(saved.generation_config, "eos_token_id", None), tokenizer)
+            found = _compare(trained, _continue(saved, batch, trained, count), trained[0], ends)
+            del found["base_difference"]
+            continuations = torch.stack([logits.argmax(-1) for logits in trained], dim=1).tolist()
+            measured["quantized"] = {**found, "dtype": trained_dtype, "continuations": continuations}
     return {**measured, "num_prompts": len(prompts), "dtype": dtype, "device": device}
+
+
+def _trained_logits(
+    model_folder: Path, adapter_folder: Path, batch: _Batch, quantization: str, dtype: str, count: Callable[[], None]
+) -> list[torch.Tensor]:
+    """What the model that was trained says along its own continuation."""
+    from cai_bootstrap.training import quantized
+
+    device = str(batch.ids.device)
+    model = quantized.load_model(
+        model_folder, quantization=quantization, device=device, dtype=dtype, attention_name="sdpa"
+    ).eval()
+    adapted = _with_adapter(model, adapter_folder)
+    with torch.inference_mode():
+        return list(_continue(adapted, batch, None, count))
 
 
 def _counter(on_done: OnDone | None) -> Callable[[], None]:
@@ -188,11 +228,20 @@ def _save(merged: Any, model_folder: Path, target: Path) -> None:
         raise
 
 
-def _compare(reference: list[torch.Tensor], logits: Iterator[torch.Tensor], base: torch.Tensor) -> dict[str, Any]:
+def _compare(
+    reference: list[torch.Tensor], logits: Iterator[torch.Tensor], base: torch.Tensor, ends: Collection[int] = ()
+) -> dict[str, Any]:
+    """The figures of a certificate; of a continuation only as far as the first token in `ends`, where there are any."""
+    going = torch.ones(len(base), dtype=torch.bool)
     largest, agreed, divergence, num_positions, base_difference = 0.0, 0, 0.0, 0, 0.0
     for index, (expected, found) in enumerate(zip(reference, logits, strict=True)):
         if index == 0:
             base_difference = float((found - base).abs().max())
+        if ends:
+            told, expected, found = expected.argmax(-1), expected[going], found[going]
+            going &= ~torch.isin(told, torch.tensor(sorted(ends)))
+            if not len(expected):
+                continue
         largest = max(largest, float((expected - found).abs().max()))
         agreed += int((expected.argmax(-1) == found.argmax(-1)).sum())
         first, second = expected.double().log_softmax(-1), found.double().log_softmax(-1)

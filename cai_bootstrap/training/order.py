@@ -46,6 +46,25 @@ def micro_batches(
     return [batch[i : i + micro_batch_size] for batch in batches for i in range(0, len(batch), micro_batch_size)]
 
 
+def shares(
+    micro_batches: Sequence[list[int]], *, per_step: int, rank: int, num_processes: int
+) -> list[tuple[list[int], float]]:
+    """Of each optimizer step's `per_step` micro-batches those of process `rank`, each with the weight of its loss.
+
+    The processes take them in turn. In a last step that does not go round, who has none left computes one pair for nothing,
+    since all meet in every pass, and the others weigh more: the mean over processes and passes, which is what is trained, is
+    always the mean over the step's micro-batches.
+    """
+    found: list[tuple[list[int], float]] = []
+    for start in range(0, len(micro_batches), per_step):
+        step = micro_batches[start : start + per_step]
+        num_passes = math.ceil(len(step) / num_processes)
+        for index in range(rank, num_passes * num_processes, num_processes):
+            real = index < len(step)
+            found.append((step[index], num_processes * num_passes / len(step)) if real else (step[0][:1], 0.0))
+    return found
+
+
 def _members(groups: Sequence[str]) -> list[list[int]]:
     """The indices that belong together, in the order in which they come first."""
     found: dict[str | int, list[int]] = {}

@@ -19,9 +19,10 @@ from cai_bootstrap.training.resume import Resumable
 class OrpoTrainer(Resumable, ORPOTrainer):
     """TRL's ORPO trainer on ids that were made here, with this package's head."""
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, *, own_head: bool, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.install_head()
+        if own_head:
+            self.install_head()
 
     @staticmethod
     def tokenize_row(row: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]

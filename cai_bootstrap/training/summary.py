@@ -35,7 +35,7 @@ def _preference_shares(trainer: Any) -> list[float]:
     """Of each optimizer step's pairs, how many have two different responses."""
     data = trainer.train_dataset
     differ = [chosen != rejected for chosen, rejected in zip(data["chosen_ids"], data["rejected_ids"], strict=True)]
-    batches, per_step = trainer.micro_batches, trainer.args.gradient_accumulation_steps
+    batches, per_step = trainer.micro_batches, trainer.args.gradient_accumulation_steps * trainer.num_processes
     shares = [fmean(differ[i] for i in batch) for batch in batches]  # of each batch, as the trainer takes its means
     return [fmean(shares[start : start + per_step]) for start in range(0, len(shares), per_step)]
 
@@ -64,7 +64,9 @@ def summarise(trainer: Any, method: str, quantization: str) -> dict[str, Any]:
         "num_steps": int(trainer.state.global_step),
         "num_pairs": len(trainer.train_dataset),
         "num_epochs": num_pairs_seen / len(trainer.train_dataset),
-        "pairs_per_step": trainer.args.per_device_train_batch_size * trainer.args.gradient_accumulation_steps,
+        "pairs_per_step": trainer.args.per_device_train_batch_size
+        * trainer.args.gradient_accumulation_steps
+        * trainer.num_processes,
         "pairs_per_forward": trainer.args.per_device_train_batch_size,
         "tokens": _tokens(trainer),
         "num_trainable_parameters": sum(value.numel() for value in parameters.values()),

@@ -12,19 +12,20 @@ from typing import Any
 import datasets
 import torch
 import transformers
-from peft import LoraConfig, prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PrinterCallback
+from accelerate import PartialState
+from transformers import AutoTokenizer, PrinterCallback
 from transformers.trainer_utils import SchedulerType
 
 from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.engines.failures import memory_told
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.store.provenance import digest, file_sha256
-from cai_bootstrap.training import checkpoints, order, packing, prefix, summary
+from cai_bootstrap.training import backends, checkpoints, order, summary
 from cai_bootstrap.training.resume import Cadence, trainable
 from cai_bootstrap.training.tokenise import AuditedCollator, encode_pairs, num_tokens
 
 CADENCE = ("checkpoint_minutes", "checkpoint_steps")
+LAUNCH = ("launcher", "accelerate_config")
 FINISHED = "finished"
 """Folder beside the checkpoints with the trained adapter's files."""
 
@@ -63,10 +64,13 @@ class Training:
         threads: int,
         device: str,
         dtype: str,
-        load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained,
+        own_head: bool = True,
+        load: backends.Load | None = None,
     ) -> None:
         """`config` is a TrainConfig as dict; rows of one `group`, where they have any, are trained in one step. `load` makes
         the model of a folder, with transformers' options: weights need not come from its files.
+
+        Without `own_head` the trainer's output layer is used and not this package's.
 
         Raises UserError for pairs or settings that cannot be trained.
         """
@@ -85,23 +89,20 @@ class Training:
         lengths = [num_tokens(example) for example in examples]
         self.collator = AuditedCollator(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
         build, make_arguments = METHODS[config["method"]]()
-        model = _load_model(load, model_folder, config, device, dtype)
-        num_frozen = prefix.num_frozen(model, config["lora"]["frozen_share"])
+        prepare = backends.BACKENDS[config.get("backend", "peft")]
+        prepared = prepare(model_folder, config, device=device, dtype=dtype, seed=seed, own_head=own_head, load=load)
         self.trainer = build(
-            model=model,
+            own_head=prepared.own_head,
+            model=prepared.model,
             args=make_arguments(_common(config, len(rows), seed, device, dtype), config, checkpoint_folder),
             data_collator=self.collator,
             train_dataset=datasets.Dataset.from_list(examples),
             processing_class=tokenizer,
-            peft_config=LoraConfig(
-                r=config["lora"]["rank"],
-                lora_alpha=config["lora"]["alpha"],
-                lora_dropout=config["lora"]["dropout"],
-                target_modules=config["lora"]["target_modules"],
-                exclude_modules=prefix.without_lowest(num_frozen) if num_frozen else None,
-                task_type="CAUSAL_LM",
-            ),
+            peft_config=prepared.peft_config,
         )
+        if "ref" in self.trainer.model.peft_config:
+            # TRL's copy of an adapter that the model came with. A new adapter changes nothing, so without it is the reference.
+            self.trainer.model.delete_adapter("ref")
         for parameter in trainable(self.trainer.model).values():
             # TRL makes a quantized model's adapter bf16, in which small updates of it are rounded away.
             parameter.data = parameter.data.float()
@@ -118,8 +119,11 @@ class Training:
         )
         self.trainer.checkpoint_folder = checkpoint_folder
         # Micro-batches are parts of the same batches: when they do not fit the memory, training goes on with smaller ones.
-        identity = {key: value for key, value in config.items() if key not in (*CADENCE, "micro_batch_size")}
-        self.trainer.key = digest({"config": identity, "examples": examples, "seed": seed, "device": device, "dtype": dtype})
+        identity = {key: value for key, value in config.items() if key not in (*CADENCE, *LAUNCH, "micro_batch_size")}
+        key = {"config": identity, "examples": examples, "seed": seed, "device": device, "dtype": dtype}
+        if self.trainer.num_processes > 1:  # a checkpoint has the random state of each
+            key["num_processes"] = self.trainer.num_processes
+        self.trainer.key = digest(key)
 
     def compute_prefix(self, on_done: OnDone | None = None) -> None:
         """What layers below the adapter make of all pairs, once for all epochs; `on_done` counts pairs."""
@@ -143,15 +147,19 @@ class Training:
         """
         trainer = self.trainer
         minutes, steps = (self.config[name] for name in CADENCE)
-        trainer.add_callback(Cadence(minutes, steps, on_done, lambda: trainer.stop_requested))
+        trainer.add_callback(Cadence(minutes, steps, on_done, trainer.agree))
         resumed = checkpoints.newest(self.folder, trainer.key)
         trainer.seconds()
         with memory_told("training"):
             trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
         if trainer.state.global_step < trainer.state.max_steps:
             trainer.require_going_on()
-        _save_adapter(trainer.model, self.folder / FINISHED)
+        state = trainer.whole_adapter()
+        if trainer.accelerator.is_main_process:
+            _save_adapter(trainer.model, self.folder / FINISHED, state)
         facts = summary.summarise(trainer, self.config["method"], self.config["quantization"])
+        facts["backend"] = self.config.get("backend", "peft")
+        facts["num_processes"] = trainer.num_processes
         facts["num_audited_batches"] = self.collator.num_audited
         facts["threads"] = torch.get_num_threads()
         facts["resumed_from_step"] = None if resumed is None else int(resumed.name.rpartition("-")[2])
@@ -178,7 +186,7 @@ def _common(config: dict[str, Any], num_pairs: int, seed: int, device: str, dtyp
     num_steps = order.num_steps(num_pairs, config["num_epochs"], config["batch_size"])
     return {
         "per_device_train_batch_size": config["micro_batch_size"],
-        "gradient_accumulation_steps": config["batch_size"] // config["micro_batch_size"],
+        "gradient_accumulation_steps": config["batch_size"] // config["micro_batch_size"] // PartialState().num_processes,
         "num_train_epochs": 1,  # the loader holds all epochs in one pass
         "learning_rate": config["learning_rate"],
         "lr_scheduler_type": config["scheduler"],
@@ -189,6 +197,7 @@ def _common(config: dict[str, Any], num_pairs: int, seed: int, device: str, dtyp
         "bf16": dtype == "bfloat16",
         "fp16": False,
         "use_cpu": device == "cpu",
+        "ddp_find_unused_parameters": False,
         "gradient_checkpointing": config["gradient_checkpointing"],
         "seed": seed % 2**32,
         "data_seed": seed % 2**32,
@@ -203,40 +212,13 @@ def _common(config: dict[str, Any], num_pairs: int, seed: int, device: str, dtyp
     }
 
 
-def _load_model(load: Callable[..., Any], folder: Path, config: dict[str, Any], device: str, dtype: str) -> Any:
-    compute = getattr(torch, dtype)
-    options: dict[str, Any] = {}
-    if config["quantization"] == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=compute,
-        )
-        options["device_map"] = {"": device}
-    model: Any = load(
-        str(folder),
-        dtype=compute,
-        attn_implementation=packing.NAME,
-        use_safetensors=True,
-        trust_remote_code=False,
-        **options,
-    )
-    if options:
-        for part in model.modules():
-            if hasattr(part, "support_avx512bf16_for_cpu"):
-                # In evaluation mode bitsandbytes repacks its weights for a kernel that has no gradient, and goes on
-                # using it when training begins: gradients would end there, and only a warning would say so.
-                part.support_avx512bf16_for_cpu = False
-        prepare: Any = prepare_model_for_kbit_training  # untyped
-        model = prepare(model, use_gradient_checkpointing=config["gradient_checkpointing"])
-    return model
+def _save_adapter(model: Any, folder: Path, state: dict[str, Any] | None) -> None:
+    """The adapter as two files that are the same for the same training: no path of this machine, names in order.
 
-
-def _save_adapter(model: Any, folder: Path) -> None:
-    """The adapter as two files that are the same for the same training: no path of this machine, names in order."""
+    `state` is that of a model whose own weights are sharded.
+    """
     shutil.rmtree(folder, ignore_errors=True)
-    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    model.save_pretrained(str(folder), state_dict=state, safe_serialization=True, save_embedding_layers=False)
     for path in folder.iterdir():
         if path.name not in ("adapter_model.safetensors", "adapter_config.json"):
             path.unlink()
