@@ -16,7 +16,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
 
 from cai_bootstrap import templates
-from cai_bootstrap.config import EngineConfig, MergeConfig, Quantization, to_dict
+from cai_bootstrap.config import EngineConfig, MergeConfig, Quantization
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import CorruptArtifact, StepFailed, UserError
 from cai_bootstrap.steps.merge import agreement, merge_adapter, off_limits, off_quantized_limits
@@ -27,7 +27,7 @@ from cai_bootstrap.training.merging import _compare, merge
 from cai_bootstrap.training.quantized import load_model as load_quantized
 
 PROMPTS = [templates.cued(text) for text in ("Name the capital of France.", "Say hello.", "Complete: The sun rises in the")]
-SETTINGS = to_dict(MergeConfig())
+SETTINGS = MergeConfig().limits(Quantization.nf4)
 
 
 @step(version=1)
@@ -291,7 +291,7 @@ def test_texts_agree_up_to_their_first_difference() -> None:
 
 def test_limits_of_four_bits_are_no_part_of_an_unquantized_merge() -> None:
     assert not [key for key in MergeConfig().limits(Quantization.none) if key.startswith("nf4")]
-    assert MergeConfig().limits(Quantization.nf4) == SETTINGS
+    assert [key for key in SETTINGS if key.startswith("nf4")]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from ray_workers import build
+from test_whole_curriculum import WORDS
 
+from cai_bootstrap import stages
 from cai_bootstrap.__main__ import main
 from cai_bootstrap.config import EngineConfig, RayConfig
 from cai_bootstrap.engines.engine import GenerationRequest
@@ -102,6 +104,18 @@ if HAS_RAY:
         assert codes[0] == codes[1]
         assert records(spread) == records(alone)
         assert len(records(alone)) > 10
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(900)
+    def test_the_whole_curriculum_on_workers(cluster: None, tmp_path: Path) -> None:
+        words = [word for word in WORDS if not word.startswith("engine=")]
+        assert main(["stage=all", *words, *ON_WORKERS, f"paths.root={tmp_path}"]) == 0
+        told = json.loads((tmp_path / "data" / "runs" / "default" / "run.json").read_bytes())["stages"]
+        assert [name for name, stage in told.items() if stage["gate"]["passed"]] == list(stages.CURRICULUM)
+        made = [json.loads(path.read_bytes()) for path in tmp_path.glob("data/store/*/*/manifest.json")]
+        engines = [each["engine"] for each in made if each["engine"] and each["engine"]["engine"] == "scripted"]
+        assert len(engines) > 40
+        assert all(engine["workers"] == 2 for engine in engines)
 
     @pytest.mark.slow
     @pytest.mark.timeout(900)

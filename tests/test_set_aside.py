@@ -192,7 +192,7 @@ def test_a_held_out_item_over_the_context_counts_as_unanswered(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = tasks.load_suite("explicit", "dev")[:12]
-    items[5] = dataclasses.replace(items[5], instruction="What is this? " + "sun " * 3000)
+    items[5] = dataclasses.replace(items[5], instruction="What is this? " + "sun " * 5000)
     monkeypatch.setattr(tasks, "load_suite", lambda suite, split: items)
     config = EngineConfig(in_process=True, device="cpu", dtype="float32", batch_size=4, threads=1, max_failed_share=0.1)
     with Run(tmp_path, "r") as run, Session(config) as real:
@@ -213,7 +213,7 @@ def test_a_held_out_item_over_the_context_counts_as_unanswered(
     assert [record.finish == "failed" for record in records] == [number == 5 for number in range(12)]
     assert not records[5].content
     assert not records[5].strict
-    assert "the model's context is 2048" in outputs.manifest["warnings"][0]
+    assert "the model's context is 3072" in outputs.manifest["warnings"][0]
 
 
 class Quantized(ScriptedEngine):
