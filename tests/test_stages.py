@@ -111,17 +111,18 @@ if importlib.util.find_spec("vllm"):
     @pytest.mark.timeout(3000)
     def test_stage_1_with_vllm_writes_what_the_other_engine_does(root: Path, counted: Callable[[str], None]) -> None:
         finish(start(root))
-        finish(start(root, "stage=1", "engine=vllm", "engine.vllm.context=1024", "run=vllm"))
+        finish(start(root, "stage=1", "engine=vllm", "engine.vllm.context=1024", "eval.drift_items=8", "run=vllm"))
 
         def outputs(run: str) -> dict[str, str]:
             folder = root / "data" / "runs" / run / "baseline" / "explicit-cued-outputs"
             engine = json.loads((folder / "manifest.json").read_bytes())["engine"]["engine"]
             assert engine == ("vllm" if run == "vllm" else "transformers")
-            return {row["item_id"]: row["text"] for row in map(json.loads, (folder / "records.jsonl").open())}
+            return {row["item_id"]: row["output"] for row in map(json.loads, (folder / "records.jsonl").open())}
 
         ours, theirs = outputs("vllm"), outputs("default")
         assert ours.keys() == theirs.keys()
-        same = sum(text == theirs[id_] for id_, text in ours.items())
+        # What nobody needs the rest of is not written to its end, and engines ask whether that is so at other tokens.
+        same = sum(text.startswith(theirs[id_]) or theirs[id_].startswith(text) for id_, text in ours.items())
         counted(f"{same} of {len(ours)} greedy answers of the real model are the same texts with vllm and transformers")
         # Sums in another order, over up to 128 tokens: a tie may fall the other way, and all that follows with it.
         assert same >= 0.8 * len(ours)
