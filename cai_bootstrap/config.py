@@ -556,15 +556,22 @@ class MergeConfig:
     nf4_min_greedy_agreement: float = 0.6
     nf4_min_engine_agreement: float = 0.0
     """Of the tokens that the engine writes with the merged model: as far as they are what was trained; 0 only reports it."""
+    dtype: str = "float32"
+    """Of the merged model's files; what is added up is fp32 in any case. bfloat16 halves them, and the limits have to allow for
+    rounded weights then."""
     device: str = "auto"
     """Where weights in fp32 fit: auto is the engine's device. It is no part of a step's address."""
 
     def __post_init__(self) -> None:
+        _require(self.dtype in ("float32", "bfloat16"), "merge.dtype", self.dtype, "float32 or bfloat16")
         _require(self.device in ("auto", "cpu", "cuda"), "merge.device", self.device, "auto, cpu or cuda")
 
     def limits(self, quantization: Quantization) -> dict[str, Any]:
-        """Those that hold for an adapter trained on such weights; without 4 bits those of 4 bits are no part of them."""
-        told = {key: value for key, value in to_dict(self).items() if key != "device"}
+        """Those that hold for an adapter trained on such weights; without 4 bits those of 4 bits are no part of them. Beside
+        them `dtype` where it is not the default.
+        """
+        unkeyed = ("device",) if self.dtype != "float32" else ("device", "dtype")
+        told = {key: value for key, value in to_dict(self).items() if key not in unkeyed}
         return {key: told[key] for key in told if quantization is Quantization.nf4 or not key.startswith("nf4_")}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
 
 from cai_bootstrap import templates
@@ -62,7 +63,9 @@ class Bench:
         values = {"source": source or self.source, "scale": scale, "modules": modules}
         return self.run.step("explicit", "adapter", make_adapter, settings={}, values=values, seed=1)
 
-    def merge(self, adapter: Artifact, in_process: bool = True, quantization: str | None = None, **settings: float) -> Artifact:
+    def merge(
+        self, adapter: Artifact, in_process: bool = True, quantization: str | None = None, **settings: float | str
+    ) -> Artifact:
         config = EngineConfig(in_process=in_process, device="cpu", dtype="float32", batch_size=4, threads=1)
         with Session(config) as session:
             return self.run.step(
@@ -121,6 +124,27 @@ def test_merged_model_is_the_one_that_was_trained(bench: Bench) -> None:
             assert torch.allclose(logits, adapted(**inputs).logits, atol=1e-3)
             largest = max(largest, float((logits - before)[:, -1].abs().max()))
     assert certificate["base_difference"] == pytest.approx(largest, rel=1e-3)
+
+
+def test_files_may_be_rounded_and_the_certificate_tells_what_that_costs(bench: Bench) -> None:
+    adapter = bench.adapter()
+    whole = bench.merge(adapter).json("certificate.json")
+    merged = bench.merge(adapter, dtype="bfloat16", max_logit_difference=1.0, max_kl=0.1, min_greedy_agreement=0.5)
+    certificate = merged.json("certificate.json")
+    assert certificate["saved_dtype"] == "bfloat16"
+    assert "saved_dtype" not in whole
+    assert certificate["mean_kl"] > 10 * whole["mean_kl"]
+    assert certificate["max_logit_difference"] > 10 * whole["max_logit_difference"]
+    tensors = load_file(merged.path / "model" / "model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
+    assert merged.json("model/config.json")["dtype"] == "bfloat16"
+    with pytest.raises(StepFailed, match=r"limit merge\.max_kl=1e-09"):
+        bench.merge(adapter, dtype="bfloat16", max_logit_difference=1.0, max_kl=1e-9, min_greedy_agreement=0.5)
+
+
+def test_whole_files_leave_no_trace_in_the_address() -> None:
+    assert "dtype" not in MergeConfig().limits(Quantization.none)
+    assert MergeConfig(dtype="bfloat16").limits(Quantization.none)["dtype"] == "bfloat16"
 
 
 def test_merged_model_is_plain_and_keeps_the_tokenizer(bench: Bench) -> None:

@@ -162,7 +162,7 @@ class Forecaster:
             seconds=estimates.merging_seconds(
                 shape, self.machine, on_card=on_card, num_prompts=_MERGE_PROMPTS, width=_MERGE_WIDTH
             ),
-            disk_bytes=4.0 * estimates.num_parameters(shape),
+            disk_bytes=float(estimates.BYTES[self.config.merge.dtype] * estimates.num_parameters(shape)),
         )
 
 

@@ -57,6 +57,7 @@ def merge_adapter(
         quantization=quantization,
         trained_device=session.config.device,
         trained_dtype=session.config.dtype,
+        saved_dtype=limits.dtype,
     )
     if quantization != "none":
         told = certificate["quantized"]

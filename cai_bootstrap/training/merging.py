@@ -38,6 +38,7 @@ class Merging:
     quantization: str = "none"
     trained_device: str = "cpu"
     trained_dtype: str = "float32"
+    saved_dtype: str = "float32"
 
     def run(self, on_done: OnDone | None = None) -> dict[str, Any]:
         """See `merge`."""
@@ -66,16 +67,17 @@ def merge(
     quantization: str = "none",
     trained_device: str = "cpu",
     trained_dtype: str = "float32",
+    saved_dtype: str = "float32",
     on_done: OnDone | None = None,
 ) -> dict[str, Any]:
     """Write base plus adapter as safetensors with the base's tokenizer into `target_folder`, made here; return what was
-    measured on the model as read back from there.
+    measured on the model as read back from there. What is added up in `dtype` is rounded to `saved_dtype` in the files.
 
     Both models see each prompt and the adapter model's greedy continuation of `num_tokens`, EOS not heeded. Returns
     {max_logit_difference: largest absolute one over all positions and tokens; greedy_agreement: share of positions where
     both prefer the same token; mean_kl: Kullback–Leibler divergence of the merged model from the adapter-on model in nats,
     mean over the positions; base_difference: largest absolute logit difference between base and merged model after the
-    prompts; num_prompts, num_positions, dtype, device}.
+    prompts; num_prompts, num_positions, dtype, device; saved_dtype where it is another}.
 
     An adapter that was trained on weights in `quantization`, computed in `trained_dtype` on `trained_device`, was trained on
     another model than the one that it is merged into. `quantized` then holds the same comparison (without base_difference) of
@@ -106,6 +108,8 @@ def merge(
     with torch.inference_mode():
         adapter_logits = list(_continue(adapted, batch, None, count))
     merged = adapted.merge_and_unload(safe_merge=True)
+    if saved_dtype != dtype:
+        merged.to(getattr(torch, saved_dtype))
     _save(merged, model_folder, target_folder)
     del model, adapted, merged
     # What is certified is what later stages will load, so it is read back.
@@ -119,7 +123,8 @@ def merge(
             del found["base_difference"]
             continuations = torch.stack([logits.argmax(-1) for logits in trained], dim=1).tolist()
             measured["quantized"] = {**found, "dtype": trained_dtype, "continuations": continuations}
-    return {**measured, "num_prompts": len(prompts), "dtype": dtype, "device": device}
+    rounded = {} if saved_dtype == dtype else {"saved_dtype": saved_dtype}
+    return {**measured, "num_prompts": len(prompts), "dtype": dtype, "device": device, **rounded}
 
 
 def _trained_logits(
