@@ -105,6 +105,28 @@ def test_stage_1_goes_on_after_kills_and_computes_nothing_twice(root: Path) -> N
     assert certificate["greedy_agreement"] >= 0.99
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_stage_2_starts_from_stage_1s_model_and_must_keep_what_that_taught(root: Path) -> None:
+    finish(start(root))
+    refused = start(root, "stage=2")
+    output, _ = refused.communicate(timeout=120)
+    assert refused.returncode == 2, output
+    assert output.count("\n") == 1
+    assert "has not passed its gate" in output
+
+    finish(start(root, "stage=1", "stage.gate.override='six pairs only show that it runs'"))
+    output = finish(start(root, "stage=2"))
+    assert "parent" in output
+    (model,) = (root / "checkpoints" / "explicit").glob("model-*/manifest.json")
+    (adapter,) = (root / "checkpoints" / "implicit").glob("adapter-*/manifest.json")
+    parent = json.loads(model.read_text())["digest"]
+    assert json.loads(adapter.read_text())["inputs"]["model"] == parent
+    (gate,) = (root / "data" / "store" / "implicit").glob("gate-*/gate.json")
+    checks = [check["name"] for check in json.loads(gate.read_text())["checks"]]
+    assert "retention of explicit" in checks
+
+
 if importlib.util.find_spec("vllm"):
 
     @pytest.mark.slow
@@ -131,25 +153,3 @@ if importlib.util.find_spec("vllm"):
         # Sums in another order, over up to 128 tokens: a tie may fall the other way, and all that follows with it.
         assert same >= 0.8 * len(ours)
         assert list((root / "checkpoints" / "explicit").glob("model-*/certificate.json"))
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3000)
-def test_stage_2_starts_from_stage_1s_model_and_must_keep_what_that_taught(root: Path) -> None:
-    finish(start(root))
-    refused = start(root, "stage=2")
-    output, _ = refused.communicate(timeout=120)
-    assert refused.returncode == 2, output
-    assert output.count("\n") == 1
-    assert "has not passed its gate" in output
-
-    finish(start(root, "stage=1", "stage.gate.override='six pairs only show that it runs'"))
-    output = finish(start(root, "stage=2"))
-    assert "parent" in output
-    (model,) = (root / "checkpoints" / "explicit").glob("model-*/manifest.json")
-    (adapter,) = (root / "checkpoints" / "implicit").glob("adapter-*/manifest.json")
-    parent = json.loads(model.read_text())["digest"]
-    assert json.loads(adapter.read_text())["inputs"]["model"] == parent
-    (gate,) = (root / "data" / "store" / "implicit").glob("gate-*/gate.json")
-    checks = [check["name"] for check in json.loads(gate.read_text())["checks"]]
-    assert "retention of explicit" in checks
