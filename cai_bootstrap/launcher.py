@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cai_bootstrap.config import Config
+from cai_bootstrap.engines import NEEDS
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.redact import redact_outputs
 from cai_bootstrap.report.sweep import Job, print_summary
@@ -31,9 +32,9 @@ def require_launcher(words: Sequence[str], configs: Sequence[Config]) -> None:
     name = next((word.partition("=")[2] for word in words if word.startswith("hydra/launcher=")), None)
     if name != "ray":
         raise UserError(f"{words[0]} is not valid: write hydra/launcher=ray, or leave it out to run one job after the other")
-    for module, command in (("ray", "pip install -e '.[ray]'"), ("hydra_plugins", "pip install --no-deps hydra-ray-launcher")):
+    for module, remedy in (("ray", NEEDS["ray"]), ("hydra_plugins", "run `pip install --no-deps hydra-ray-launcher`")):
         if importlib.util.find_spec(module) is None:
-            raise UserError(f"hydra/launcher=ray needs {module}, which is not installed: run `{command}`")
+            raise UserError(f"hydra/launcher=ray needs {module}, which is not installed: {remedy}")
     if any(config.engine.ray is not None for config in configs):
         raise UserError("hydra/launcher=ray and engine=ray wait for each other's workers: write one of them")
 

@@ -25,6 +25,7 @@ from cai_bootstrap.steps.evaluate import score_outputs, write_outputs
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
 from cai_bootstrap.store.runner import Runner, bind
+from cai_bootstrap.training.launch import LAUNCH
 
 DRIFT_SAMPLING = SamplingConfig(temperature=1.0, top_k=64, top_p=1.0, max_tokens=64)
 """As near to the model's own distribution as engines sample."""
@@ -199,7 +200,7 @@ def train_and_merge(
     train = settle_training(config.train, session.config)
     settings = to_dict(train)
     # Nor does it in which processes it runs; as an engine's, the records of several are those of one.
-    launch = {key: settings.pop(key) for key in ("launcher", "accelerate_config")}
+    launch = {key: settings.pop(key) for key in LAUNCH}
     if settings["backend"] == "peft":  # whose adapters are addressed as they were before there was another
         del settings["backend"]
     parent = origin.model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,8 +12,7 @@ from typing import Any
 
 from cai_bootstrap.config import EngineConfig, MachineConfig
 from cai_bootstrap.engines import measure
-from cai_bootstrap.engines.resolve import MACHINE_FILE, measure_in_child
-from cai_bootstrap.store.files import read_sealed
+from cai_bootstrap.engines.resolve import kept_measurement, measure_in_child
 from cai_bootstrap.store.run import run_folder, run_names
 
 _ANSWER_S = 10.0
@@ -25,6 +25,7 @@ def device_of(engine: EngineConfig) -> str:
     return "cuda" if card_memory_gib() else "cpu"
 
 
+@functools.cache  # a process is started for it, and a sweep asks for each of its jobs
 def card_memory_gib() -> float:
     """Memory in GiB of the first NVIDIA card that this process may use, by its driver; 0 without one."""
     program = shutil.which("nvidia-smi")
@@ -70,10 +71,5 @@ def dtype_of(engine: EngineConfig, device: str) -> str:
 
 def _kept(root: Path, run: str) -> dict[str, Any] | None:
     """The measurement of this run, or of another one under the same root."""
-    for name in dict.fromkeys([run, *run_names(root)]):
-        found: dict[str, Any] | None = read_sealed(
-            run_folder(root, name) / MACHINE_FILE, "remove it and run the same command again, which measures anew"
-        )
-        if found:
-            return found
-    return None
+    kept = (kept_measurement(run_folder(root, name)) for name in dict.fromkeys([run, *run_names(root)]))
+    return next((found for found in kept if found), None)

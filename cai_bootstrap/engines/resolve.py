@@ -12,7 +12,11 @@ from cai_bootstrap.store.files import read_sealed, write_sealed
 from cai_bootstrap.store.work import Progress
 
 MACHINE_FILE = "machine.json"
-_WAY_OUT = "remove it and run the same command again, which measures anew"
+
+
+def kept_measurement(run_folder: Path) -> dict[str, Any]:
+    """What a run keeps of its machine; empty where it has not been measured. Raises CorruptArtifact for a damaged file."""
+    return read_sealed(run_folder / MACHINE_FILE, "remove it and run the same command again, which measures anew") or {}
 
 
 def resolve_engine(run_folder: Path, engine: EngineConfig, progress: Progress) -> EngineConfig:
@@ -24,12 +28,11 @@ def resolve_engine(run_folder: Path, engine: EngineConfig, progress: Progress) -
 
     if engine.is_settled:
         return engine
-    path = run_folder / MACHINE_FILE
-    measured = read_sealed(path, _WAY_OUT) or {}
+    measured = kept_measurement(run_folder)
     if not measured:
         with progress.task("measuring the machine", None):
             measured = measure_in_child(engine.device)
-        write_sealed(path, measured)
+        write_sealed(run_folder / MACHINE_FILE, measured)
     return measure.resolve(engine, measured)
 
 
@@ -45,7 +48,7 @@ def measure_in_child(device: str) -> dict[str, Any]:
 
 def with_known_device(run_folder: Path, engine: EngineConfig) -> EngineConfig:
     """`engine` with the device that the run was measured on, where it has one and none was set. Measures nothing."""
-    measured = read_sealed(run_folder / MACHINE_FILE, _WAY_OUT) or {}
+    measured = kept_measurement(run_folder)
     return replace(engine, device=measured["device"]) if measured and engine.device == "auto" else engine
 
 

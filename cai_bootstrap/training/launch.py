@@ -19,6 +19,8 @@ from cai_bootstrap.engines.child import Crew
 from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.resources import read_yaml, resource
 
+LAUNCH = ("launcher", "accelerate_config")
+"""Of a TrainConfig: where a training runs, and nothing of what comes of it."""
 ACCELERATE_FOLDER = "accelerate"
 """In `conf/`: accelerate's own files, which Hydra does not read."""
 _SHARDED = ("FSDP", "DEEPSPEED")

@@ -21,11 +21,11 @@ from cai_bootstrap.engines.failures import memory_told
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.store.provenance import digest, file_sha256
 from cai_bootstrap.training import backends, checkpoints, order, summary
+from cai_bootstrap.training.launch import LAUNCH
 from cai_bootstrap.training.resume import Cadence, trainable
 from cai_bootstrap.training.tokenise import AuditedCollator, encode_pairs, num_tokens
 
 CADENCE = ("checkpoint_minutes", "checkpoint_steps")
-LAUNCH = ("launcher", "accelerate_config")
 FINISHED = "finished"
 """Folder beside the checkpoints with the trained adapter's files."""
 
