@@ -72,8 +72,9 @@ test: test-fast test-slow
 test-fast: setup
 	$(PYTEST) -m "not slow and not long" -n 2 $(ARGS)
 
+# A file's tests stay together: they build on each other's runs.
 test-slow: setup test-fast
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) -m slow -n 2 --dist loadfile $(ARGS)
 
 # Hours. It goes on where it was stopped; LONG_ROOT=DIR says where its runs are.
 test-long: setup-vllm

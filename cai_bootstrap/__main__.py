@@ -20,7 +20,7 @@ from cai_bootstrap import __version__, engines
 from cai_bootstrap.commands import STEPWISE, Request, complain, did_you_mean, expected, help_text, parse
 from cai_bootstrap.config import Config, ModelSource
 from cai_bootstrap.engines import classifiers
-from cai_bootstrap.errors import CaiError, MissingArtifact, Terminated, UserError
+from cai_bootstrap.errors import CaiError, MissingArtifact, Terminated, UserError, first_line
 from cai_bootstrap.redact import redacted_outputs
 from cai_bootstrap.resources import resource
 from cai_bootstrap.store.artifacts import is_scripted_model
@@ -358,11 +358,6 @@ def as_yaml(config: Config) -> str:
     from cai_bootstrap.config import to_dict
 
     return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of a library's message, without the hints that follow it."""
-    return str(error).strip().partition("\n")[0]
 
 
 if __name__ == "__main__":

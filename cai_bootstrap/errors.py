@@ -78,3 +78,8 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM has come. No error, which no handler of errors may catch: what goes on is saved, then the process ends."""
 
     exit_code = 143  # 128 and the signal's number, as shells have it
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, without the hints that follow it."""
+    return str(error).strip().partition("\n")[0]

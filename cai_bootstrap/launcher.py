@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cai_bootstrap.config import Config
 from cai_bootstrap.engines import NEEDS
-from cai_bootstrap.errors import UserError
+from cai_bootstrap.errors import UserError, first_line
 from cai_bootstrap.redact import redact_outputs
 from cai_bootstrap.report.sweep import Job, print_summary
 from cai_bootstrap.resources import resource
@@ -45,6 +45,7 @@ def launch_jobs(jobs: Sequence[Job], until: str, words: Sequence[str]) -> int:
     from hydra._internal.callbacks import Callbacks
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.plugins import Plugins
+    from hydra.errors import HydraException
     from hydra.types import HydraContext, RunMode
 
     from cai_bootstrap.engines.ray import connect
@@ -56,9 +57,14 @@ def launch_jobs(jobs: Sequence[Job], until: str, words: Sequence[str]) -> int:
         composer = GlobalHydra.instance().hydra
         assert composer is not None
         first = f"stage={held[0].stages[0]}"  # something to compose
-        composed = composer.compose_config(
-            "config", [*own, *words, first], run_mode=RunMode.MULTIRUN, with_log_configuration=False
-        )
+        try:
+            composed = composer.compose_config(
+                "config", [*own, *words, first], run_mode=RunMode.MULTIRUN, with_log_configuration=False
+            )
+        except HydraException as error:
+            settings = " ".join(word for word in words if not word.startswith("hydra/"))
+            reason = first_line(error.__cause__ or error)
+            raise UserError(f"{settings} is not valid for Hydra's Ray launcher: {reason}") from None
         # Before the launcher does: it asks a running cluster for memory as if it were to start one.
         connect(composed.hydra.launcher.ray.init.get("address"), None, key="hydra.launcher.ray.init.address", shows_output=True)
         context = HydraContext(config_loader=composer.config_loader, callbacks=Callbacks(composed))

@@ -62,6 +62,8 @@ def test_a_launcher_that_cannot_start_is_told_before_any_work(tmp_path: Path, ca
             ["-m", *sweep, "hydra/launcher=ray", "hydra.launcher.ray.init.address=ray://127.0.0.1:9"],
             "hydra.launcher.ray.init.address=ray://127.0.0.1:9 cannot be reached",
         ),
+        (["-m", *sweep, "hydra/launcher=ray", "hydra.launcher.ray.nonsense=1"], "hydra.launcher.ray.nonsense=1 is not valid"),
+        (["-m", *sweep, "hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=[1"], "num_cpus=[1 is not valid"),
     ):
         assert main([*words, root]) == 2
         (line,) = capsys.readouterr().err.splitlines()

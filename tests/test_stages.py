@@ -133,11 +133,8 @@ if importlib.util.find_spec("vllm"):
     @pytest.mark.timeout(3000)
     def test_stage_1_with_vllm_writes_what_the_other_engine_does(root: Path, counted: Callable[[str], None]) -> None:
         finish(start(root))
-        finish(
-            start(
-                root, "stage=1", "engine=vllm", "engine.vllm.context=1024", "engine.threads=2", "eval.drift_items=8", "run=vllm"
-            )
-        )
+        words = ("stage=1", "engine=vllm", "engine.vllm.context=1024", "engine.threads=1", "eval.drift_items=8", "run=vllm")
+        finish(start(root, *words))
 
         def outputs(run: str) -> dict[str, str]:
             folder = root / "data" / "runs" / run / "baseline" / "explicit-cued-outputs"
