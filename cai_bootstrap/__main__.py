@@ -231,7 +231,7 @@ def compose(overrides: list[str]) -> DictConfig:
     try:
         with hydra.initialize_config_dir(str(conf), version_base="1.3", job_name="cai_bootstrap"):
             return hydra.compose("config", overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, AssertionError) as error:  # asserted: a key inside of a block that is null
         groups = [text for text in overrides if text.partition("=")[0] in group_options(conf)]
         if groups != overrides:
             check_keys([text for text in overrides if text not in groups], groups)
@@ -260,11 +260,18 @@ def check_keys(overrides: list[str], groups: list[str]) -> None:
     import hydra
     from hydra.errors import HydraException
 
-    with hydra.initialize_config_dir(str(resource("conf")), version_base="1.3", job_name="cai_bootstrap"):
-        keys = list(leaves(hydra.compose("config", groups)))
+    conf = resource("conf")
+    with hydra.initialize_config_dir(str(conf), version_base="1.3", job_name="cai_bootstrap"):
+        values = leaves(hydra.compose("config", groups))
+        keys = list(values)
         for text in overrides:
             key, _, value = text.partition("=")
             if key not in keys:
+                empty = next((known for known in keys if key.startswith(f"{known}.") and values[known] is None), None)
+                if empty:
+                    group, _, option = empty.partition(".")
+                    way_out = f"write {group}={option} as well" if option in group_options(conf)[group] else "leave it out"
+                    raise UserError(f"{text} has no effect: with {' '.join(groups)} {empty} is empty; {way_out}")
                 inside = [known for known in keys if known.startswith(f"{key}.")]
                 if inside:
                     raise UserError(f"{text} is not valid: {key} is a block; set one of {', '.join(inside)}")

@@ -67,6 +67,8 @@ def without(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
             "train.accelerate_config=two_cpus cannot keep what frozen layers make: write train.lora.frozen_share=0",
         ),
         (["accelerate=two_cpus"], "accelerate=two_cpus: there is no key accelerate"),
+        (["engine.vllm.context=512"], "engine.vllm is empty; write engine=vllm as well"),
+        (["stage.construction.num_cases=9"], "stage.construction is empty; leave it out"),
     ],
 )
 def test_a_choice_that_cannot_run_is_one_line(
