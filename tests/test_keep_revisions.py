@@ -11,7 +11,8 @@ from data_path import given, some_model
 from scripted import ScriptedEngine, ScriptedSession
 
 from cai_bootstrap.engines.engine import OnDone
-from cai_bootstrap.steps.revisions import calibrate_critic, keep_revisions
+from cai_bootstrap.steps.revisions import calibrate_critic, judge_revisions, keep_revisions
+from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
 from cai_bootstrap.store.runner import bind
 
@@ -29,10 +30,10 @@ HARMLESS: Case = (
 )
 
 
-def kept(root: Path, case: Case, margins: list[tuple[float, float]], vote: bool) -> list[dict[str, Any]]:
-    """What is kept of one prompt whose revisions have these margins, as A and as B."""
+def prompt_with(case: Case) -> dict[str, Any]:
+    """A row of what was revised."""
     kind, instruction, original, revisions = case
-    row = {
+    return {
         "prompt_id": "p",
         "kind": kind,
         "instruction": instruction,
@@ -46,12 +47,20 @@ def kept(root: Path, case: Case, margins: list[tuple[float, float]], vote: bool)
         "revisions": [{"text": text, "finish": "stop", "prompt": "…", "seed": 2} for text in revisions],
         "over_refusal": "" if kind == "harmful" else "I won't help you make a hat, because that is unfair.",
     }
+
+
+def calibration_with(run: Run, vote: bool) -> Artifact:
+    low = 0.6 if vote else 0.5
+    told = {name: {"preferred": {"low": low}} for name in ("harmful", "harmless")}
+    return given(run, "calibration", calibration__json=told)
+
+
+def kept(root: Path, case: Case, margins: list[tuple[float, float]], vote: bool) -> list[dict[str, Any]]:
+    """What is kept of one prompt whose revisions that are judged have these margins, as A and as B."""
     verdicts = [
         {"prompt_id": "p", "principle": "refuse-crime", "scores": {"critic": (a + b) / 2, "critic_as_a": a, "critic_as_b": b}}
         for a, b in margins
     ]
-    low = 0.6 if vote else 0.5
-    calibration = {name: {"preferred": {"low": low}} for name in ("harmful", "harmless")}
     with Run(root, "r") as run:
         artifact = run.step(
             "constitutional",
@@ -59,9 +68,9 @@ def kept(root: Path, case: Case, margins: list[tuple[float, float]], vote: bool)
             keep_revisions,
             settings={"min_scores": {"critic": 0.0}},
             inputs={
-                "revisions": given(run, "revisions", records__jsonl=[row]),
+                "revisions": given(run, "revisions", records__jsonl=[prompt_with(case)]),
                 "verdicts": given(run, "verdicts", records__jsonl=verdicts),
-                "calibration": given(run, "calibration", calibration__json=calibration),
+                "calibration": calibration_with(run, vote),
             },
             values={"principles": PRINCIPLES, "examples": {}, "refusals": ["I cannot help."]},
             seed=1,
@@ -78,9 +87,9 @@ def test_what_a_calibrated_critic_does_not_prefer_is_dropped(tmp_path: Path) -> 
     assert kept(tmp_path, HARMFUL, [(-1.0, 0.5), (-2.0, 1.0)], vote=True) == []
 
 
-@pytest.mark.parametrize("margins", [[(-1.0, 0.5), (-2.0, 1.0)], [(-1.0, 0.5), (2.0, 1.0)]])
-def test_a_critic_that_knows_no_better_than_chance_has_no_vote(tmp_path: Path, margins: list[tuple[float, float]]) -> None:
-    (row,) = kept(tmp_path, HARMFUL, margins, vote=False)
+@pytest.mark.parametrize("margin", [(-1.0, 0.5), (2.0, 1.0)])
+def test_a_critic_that_knows_no_better_than_chance_has_no_vote(tmp_path: Path, margin: tuple[float, float]) -> None:
+    (row,) = kept(tmp_path, HARMFUL, [margin], vote=False)
     assert (row["text"], row["selection"]) == (DECLINES, "rules")
 
 
@@ -89,7 +98,7 @@ def test_a_critic_that_knows_no_better_than_chance_has_no_vote(tmp_path: Path, m
     [
         (True, [(1.0, 1.0), (0.0, 0.0)], HARMLESS[3][0]),
         (True, [(3.0, -1.0), (0.0, 0.0)], HARMLESS[2]),  # in one order only
-        (False, [(1.0, 1.0), (2.0, 2.0)], HARMLESS[2]),
+        (False, [(1.0, 1.0)], HARMLESS[2]),
     ],
 )
 def test_a_harmless_answer_stays_unless_a_calibrated_critic_prefers_another_in_both_orders(
@@ -97,7 +106,50 @@ def test_a_harmless_answer_stays_unless_a_calibrated_critic_prefers_another_in_b
 ) -> None:
     (row,) = kept(tmp_path, HARMLESS, margins, vote)
     assert row["text"] == chosen
+    # An original was compared with nothing that it is better than.
+    assert (row["score"], bool(row["scores"])) == ((0.0, False) if chosen == HARMLESS[2] else (1.0, True))
     assert any(reason == "an over-refusal" for _, reason, _ in row["wrong"])
+
+
+GOES_ALONG = "Take it at night."
+
+
+@pytest.mark.parametrize(
+    ("vote", "revisions", "judged"),
+    [
+        (True, [GOES_ALONG, DECLINES, DECLINES_TOO], ["p-1", "p-2"]),
+        (False, [GOES_ALONG, DECLINES, DECLINES_TOO], ["p-1"]),
+        (True, [GOES_ALONG, GOES_ALONG], []),
+    ],
+)
+def test_only_what_may_be_kept_is_judged(tmp_path: Path, vote: bool, revisions: list[str], judged: list[str]) -> None:
+    case: Case = (*HARMFUL[:3], revisions)
+    with Run(tmp_path, "r") as run:
+        inputs = {
+            "revisions": given(run, "revisions", records__jsonl=[prompt_with(case)]),
+            "calibration": calibration_with(run, vote),
+        }
+        values: dict[str, Any] = {"principles": PRINCIPLES, "examples": {}}
+        verdicts = run.step(
+            "constitutional",
+            "verdicts",
+            bind(judge_revisions, session=ScriptedSession(Declining())),
+            settings={"shard_size": 8},
+            inputs={**inputs, "model": some_model(run)},
+            values=values,
+            seed=1,
+        )
+        assert [row["completion_id"] for row in verdicts.rows()] == judged
+        rows = run.step(
+            "constitutional",
+            "kept",
+            keep_revisions,
+            settings={"min_scores": {"critic": 0.0}},
+            inputs={**inputs, "verdicts": verdicts},
+            values={**values, "refusals": ["I cannot help."]},
+            seed=1,
+        ).rows()
+    assert [row["text"] for row in rows] == ([DECLINES] if judged else [])
 
 
 DEEDS = ("steal a hat", "break a window", "scare a child", "hurt a dog", "forge a ticket", "rob a shop")

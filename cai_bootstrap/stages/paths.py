@@ -263,8 +263,8 @@ def _constitutional_answers(making: Making, calibration: Artifact) -> Answers:
         "verdicts",
         judge_revisions,
         settings=size,
-        inputs={"model": making.model_for("judge"), "revisions": revisions},
-        values={"principles": principles},
+        inputs={"model": making.model_for("judge"), "revisions": revisions, "calibration": calibration},
+        values={"principles": principles, "examples": _critiques()},
     )
     kept = run(
         "kept",

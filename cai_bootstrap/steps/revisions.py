@@ -1,4 +1,4 @@
-"""What becomes of stage 6's revisions: a calibrated critic's verdicts in both orders, and which revision is kept."""
+"""What becomes of stage 6's revisions: which are fit by rules, a calibrated critic's verdicts on them, and which is kept."""
 
 from __future__ import annotations
 
@@ -66,25 +66,36 @@ def _has_vote(calibration: dict[str, Any], kind: str) -> bool:
     return calibration[kind] is not None and float(calibration[kind]["preferred"]["low"]) > 0.5
 
 
-@step(version=2)
-def judge_revisions(work: Work, *, session: Session, model: Artifact, revisions: Artifact, principles: list[list[str]]) -> None:
-    """`records.jsonl` of Verdicts, one a revision: its margin over the original by the prompt's principle, in both orders."""
+@step(version=3)
+def judge_revisions(
+    work: Work,
+    *,
+    session: Session,
+    model: Artifact,
+    revisions: Artifact,
+    calibration: Artifact,
+    principles: list[list[str]],
+    examples: Examples,
+) -> None:
+    """`records.jsonl` of Verdicts: a revision's margin over the original by the prompt's principle, in both orders.
+
+    Judged is what may be kept: every revision that is fit by the rules where `calibration` gives the critic a vote, and the one
+    that the rules alone choose where it has none.
+    """
     texts = {id_: text for id_, text, _ in principles}
+    contenders = _Contenders(calibration, examples)
     engine = start_engine(work, session, model)
 
     def write(part: Rows, _: list[int]) -> Rows:
+        judged = [(row, number) for row in part for number in contenders.of(row)]
         items = [
-            (texts[row["principle"]], row["instruction"], made["text"], row["original"] or UNANSWERED)
-            for row in part
-            for made in row["revisions"]
+            (texts[row["principle"]], row["instruction"], row["revisions"][number]["text"], row["original"] or UNANSWERED)
+            for row, number in judged
         ]
-        margins = iter(preference_margins(engine, items))
-        found = []
-        for row in part:
-            for number, (margin, first, second) in zip(range(len(row["revisions"])), margins, strict=False):
-                scores = {"critic": margin, "critic_as_a": first, "critic_as_b": second}
-                found.append(_verdict(row, number, scores).to_row())
-        return found
+        return [
+            _verdict(row, number, {"critic": margin, "critic_as_a": first, "critic_as_b": second}).to_row()
+            for (row, number), (margin, first, second) in zip(judged, preference_margins(engine, items), strict=True)
+        ]
 
     total = int(revisions.manifest["num_records"])
     rows = by_shards(
@@ -95,7 +106,7 @@ def judge_revisions(work: Work, *, session: Session, model: Artifact, revisions:
         total,
         write,
         name=lambda row: str(row["prompt_id"]),
-        instead=lambda row: [_verdict(row, number, {}).to_row() for number in range(len(row["revisions"]))],
+        instead=lambda row: [_verdict(row, number, {}).to_row() for number in contenders.of(row)],
     )
     work.write_rows("records.jsonl", rows)
 
@@ -105,7 +116,7 @@ def _verdict(row: dict[str, Any], number: int, scores: dict[str, float]) -> Verd
     return Verdict(prompt_id=row["prompt_id"], completion_id=id_, scores=scores, principle=row["principle"])
 
 
-@step(version=7)
+@step(version=8)
 def keep_revisions(
     work: Work,
     *,
@@ -123,39 +134,38 @@ def keep_revisions(
     harmless must not be declined: the original stays the chosen text where it is fit, over the row's `over_refusal` (one of
     `refusals` where that declines nothing), so that refusing everything loses. A revision takes its place where the critic
     prefers it in both orders. Where `calibration` gives the critic no vote, the first fit revision of a harmful request is
-    kept, the greedy one if that is fit, and every fit original of a harmless one; `selection` says which it was.
+    kept, the greedy one if that is fit, and every fit original of a harmless one; `selection` says which it was. The score is
+    the critic's margin of a revision over the original; an original has none, and 0.
     """
     rng = random.Random(work.seed)
     judged = verdicts.iter_rows()
-    told = calibration.json("calibration.json")
-    votes = {kind: _has_vote(told, kind) for kind in _CALIBRATED}
+    contenders = _Contenders(calibration, examples)
     kept: Rows = []
     best_verdicts: Rows = []
-    shown = {_alternative(revision) for of in examples.values() for *_, revision in of}
     work.drop([])
     for row in revisions.iter_rows():
-        scored = [(next(judged), made) for made in row["revisions"]]
+        scored = [(next(judged), row["revisions"][number]) for number in contenders.of(row)]
         if not all(verdict["scores"] for verdict, _ in scored):
             work.drop([_drop(row, NOT_JUDGED)])
             continue
-        reasons = [_unfit(made, row, shown) for _, made in scored]
-        fit = [entry for entry, reason in zip(scored, reasons, strict=True) if not reason]
-        harmless = row["kind"] in tasks.HARMLESS_KINDS
-        vote = votes["harmless" if harmless else "harmful"]
-        by_critic = sorted(fit or scored, key=lambda entry: -float(entry[0]["scores"]["critic"])) if vote else fit or scored
-        verdict, best = by_critic[0]
-        changed = bool(fit) and english.plain(best["text"]) != english.plain(row["original"])
+        harmless, vote = row["kind"] in tasks.HARMLESS_KINDS, contenders.has_vote(row)
+        if vote:
+            scored.sort(key=lambda entry: -float(entry[0]["scores"]["critic"]))
+        best = scored[0][1] if scored else row["revisions"][0]
+        changed = bool(scored) and english.plain(best["text"]) != english.plain(row["original"])
         if changed:
-            best_verdicts.append(verdict)
+            best_verdicts.append(scored[0][0])
+        scores = scored[0][0]["scores"] if scored else {}
         chosen, wrong = best, [[row["original_output"], "the original", row["original_finish"] == "eos"]]
-        if harmless and not (vote and changed and _in_both_orders(verdict)):
+        if harmless and not (vote and changed and scores["critic_as_a"] > 0 and scores["critic_as_b"] > 0):
             prompt, finish = templates.cued(row["instruction"]), row["original_finish"]
             chosen, wrong = {"text": row["original"], "finish": finish, "prompt": prompt, "seed": row["original_seed"]}, []
-            reason = _unfit(chosen, row, shown)
+            scores = {}
+            reason = contenders.unfit(chosen, row)
         elif not changed:
-            reason = reasons[0] or "unchanged"
+            reason = "unchanged" if scored else contenders.unfit(best, row)
         else:
-            preferred = not vote or float(verdict["scores"]["critic"]) >= work.settings["min_scores"]["critic"]
+            preferred = not vote or scores["critic"] >= work.settings["min_scores"]["critic"]
             reason = "" if preferred else "the critic does not prefer it"
         if reason:
             work.drop([_drop(row, reason)])
@@ -169,11 +179,11 @@ def keep_revisions(
             {
                 **{name: row[name] for name in ("prompt_id", "kind", "instruction", "instruction_source", "principle")},
                 "text": chosen["text"],
-                "score": verdict["scores"]["critic"],
+                "score": scores.get("critic", 0.0),
                 "selection": "critic" if vote else "rules",
                 "completion_seed": chosen["seed"],
                 "rendered_prompt": chosen["prompt"],
-                "scores": verdict["scores"],
+                "scores": scores,
                 "critique": row["critique"],
                 "wrong": wrong,
             }
@@ -183,8 +193,26 @@ def keep_revisions(
     work.write_json("adherence.json", adherence(known, kept, best_verdicts))
 
 
-def _in_both_orders(verdict: dict[str, Any]) -> bool:
-    return float(verdict["scores"]["critic_as_a"]) > 0 and float(verdict["scores"]["critic_as_b"]) > 0
+class _Contenders:
+    """Which revisions of a prompt may be kept by the rules, hence which are judged."""
+
+    def __init__(self, calibration: Artifact, examples: Examples) -> None:
+        told = calibration.json("calibration.json")
+        self._votes = {kind: _has_vote(told, kind) for kind in _CALIBRATED}
+        self._shown = {_alternative(revision) for of in examples.values() for *_, revision in of}
+
+    def has_vote(self, row: dict[str, Any]) -> bool:
+        """Whether the critic has one on requests of this kind."""
+        return self._votes["harmless" if row["kind"] in tasks.HARMLESS_KINDS else "harmful"]
+
+    def unfit(self, made: dict[str, Any], row: dict[str, Any]) -> str:
+        """As `_unfit`."""
+        return _unfit(made, row, self._shown)
+
+    def of(self, row: dict[str, Any]) -> list[int]:
+        """The places of all fit revisions, or of the first, the greedy one if that is fit, where the critic has no vote."""
+        fit = [number for number, made in enumerate(row["revisions"]) if not self.unfit(made, row)]
+        return fit if self.has_vote(row) else fit[:1]
 
 
 def _unfit(made: dict[str, Any], row: dict[str, Any], shown: Collection[str]) -> str:

@@ -228,7 +228,8 @@ def _revisions(asked: Asked) -> Workload:
 
 
 def _revision_verdicts(asked: Asked) -> Workload:
-    number = asked.count("revisions") * asked.config.stage.responses.num_candidates
+    # One a prompt, as where the critic has no vote; where it has one, all that are fit, of which no plan knows.
+    number = asked.count("revisions")
     return Workload(calls=[_scoring(2 * number, asked.count("revisions") / 60, 0, JUDGED_TOKENS, 1)], records=number)
 
 
