@@ -28,7 +28,7 @@ from cai_bootstrap.records import Completion, Prompt, Verdict
 from cai_bootstrap.stages.paths import _conduct, _more_planted, _spread
 from cai_bootstrap.stages.stage import load_seeds
 from cai_bootstrap.steps.filter import keep_best, unfit
-from cai_bootstrap.steps.judge import agreement, answer_key, calibrate, critic_margins, relevance
+from cai_bootstrap.steps.judge import agreement, answer_key, calibrate, critic_margins, fewshot_logprob, relevance
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
 from cai_bootstrap.store.runner import bind
@@ -54,9 +54,9 @@ def test_an_answer_must_be_said_after_every_set_of_worked_examples() -> None:
 
 def test_relevance_is_the_gain_over_no_instruction() -> None:
     engine = ScriptedEngine({"Q?": "right"})
-    likely, gain = relevance(engine, [("a", "b")], [("Q?", "right"), ("Q?", "wrong")])
-    assert likely == [-1.0, -3.0]
-    assert gain == [2.0, 0.0]
+    items = [("Q?", "right"), ("Q?", "wrong")]
+    assert fewshot_logprob(engine, [("a", "b")], items) == [-1.0, -3.0]
+    assert relevance(engine, [("a", "b")], items) == [2.0, 0.0]
 
 
 class Undefined(ScriptedEngine):
@@ -107,9 +107,10 @@ def test_calibration_measures_the_methods_in_use(tmp_path: Path) -> None:
     table = made.json("calibration.json")
     assert set(table) == set(methods.values())
     assert set(few.json("calibration.json")) == {"relevance", *list(methods.values())[2:]}
-    for method in table.values():
-        found = method["all"]
-        assert found["num_bad"] == 2 * found["num_good"] == 64
+    for kind, method in methods.items():
+        found = table[method]["in use"]
+        assert table[method] == {kind: found, "in use": found}
+        assert found["num_bad"] == 2 * found["num_good"] > 0
         assert 0.6 < found["low"] < found["auc"]
         assert found["auc"] > 0.95
         assert found["useful"]
@@ -140,7 +141,7 @@ def test_more_planted_answers_make_the_interval_narrower(tmp_path: Path) -> None
             calibrated(run, ScriptedEngine({**KNOWN, **dict(planted)}), dict.fromkeys(KINDS, "relevance"), **more)
             for more in ({}, {"planted": planted})
         )
-    (before, after) = (made.json("calibration.json")["relevance"]["all"] for made in (few, many))
+    (before, after) = (made.json("calibration.json")["relevance"]["in use"] for made in (few, many))
     assert after["num_good"] == before["num_good"] + 21
     assert after["high"] - after["low"] < before["high"] - before["low"]
 

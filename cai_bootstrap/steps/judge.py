@@ -51,16 +51,18 @@ def agreement(text: str, sets: Sequence[Sequence[str]], instruction: str, own: S
     return sum(map(sum, same)) / sum(map(len, same))
 
 
-def relevance(
-    engine: Engine, shots: Sequence[tuple[str, str]], items: Sequence[tuple[str, str]]
-) -> tuple[list[float], list[float]]:
-    """For (instruction, text): mean log-probability per token after the instruction, and how much that is above the
-    mean after a null instruction (pointwise mutual information per token, natural log)."""
-    own = [(templates.few_shot(shots, instruction), templates.response(text)) for instruction, text in items]
-    null = [(templates.few_shot(shots, _NULL_INSTRUCTION), templates.response(text)) for _, text in items]
-    first = [total / max(1, count) for total, count in engine.completion_logprobs(own)]
-    second = [total / max(1, count) for total, count in engine.completion_logprobs(null)]
-    return first, [a - b for a, b in zip(first, second, strict=True)]
+def fewshot_logprob(engine: Engine, shots: Sequence[tuple[str, str]], items: Sequence[tuple[str, str]]) -> list[float]:
+    """For (instruction, text): mean log-probability per token of the text after the shots and the instruction, natural log."""
+    found = engine.completion_logprobs([(templates.few_shot(shots, asked), templates.response(text)) for asked, text in items])
+    return [total / max(1, count) for total, count in found]
+
+
+def relevance(engine: Engine, shots: Sequence[tuple[str, str]], items: Sequence[tuple[str, str]]) -> list[float]:
+    """For (instruction, text): how much the log-probability per token after the instruction is above the one after a null
+    instruction (pointwise mutual information per token, natural log)."""
+    own = fewshot_logprob(engine, shots, items)
+    null = fewshot_logprob(engine, shots, [(_NULL_INSTRUCTION, text) for _, text in items])
+    return [a - b for a, b in zip(own, null, strict=True)]
 
 
 def critic_margins(engine: Engine, items: Sequence[tuple[str, str, str, str]]) -> list[tuple[float, float, float]]:
@@ -94,7 +96,7 @@ def _margins(engine: Engine, forward: Sequence[str], backward: Sequence[str]) ->
     return results
 
 
-@step(version=5)
+@step(version=6)
 def calibrate(
     work: Work,
     *,
@@ -105,13 +107,13 @@ def calibrate(
     principles: list[str],
     planted: list[list[str]] | None = None,
 ) -> None:
-    """`calibration.json`: for each method in use its AUC with 95 % interval on planted good and bad answers, by kind.
+    """`calibration.json`: for each method in use its AUC with 95 % interval on planted good and bad answers of the kinds that
+    the config names it for: by kind, and of all of them (`in use`).
 
     Planted are the worked examples themselves: each set is judged with the other set as examples. `planted` are more of them,
-    [instruction, answer], judged with all sets. Good is the example's
-    answer, bad are an answer of the same form to another instruction and one of another form. `kinds` are [kind, pattern]
-    pairs: the first pattern that an instruction begins with tells its kind. Raises StepFailed when the method that the
-    config names for a kind does not separate good from bad.
+    [instruction, answer], judged with all sets. Good is the example's answer, bad are an answer of the same form to another
+    instruction and one of another form. `kinds` are [kind, pattern] pairs: the first pattern that an instruction begins with
+    tells its kind. Raises StepFailed when a method does not separate good from bad.
     """
     engine = start_engine(work, session, model)
     with work.progress.task("calibration", None):
@@ -121,7 +123,7 @@ def calibrate(
     table: dict[str, Any] = {}
     for method in sorted(set(methods.values())):
         using = [kind for kind, name in methods.items() if name is method]
-        groups = {kind: [kind] for kind in methods} | {"all": list(methods), "in use": using}
+        groups = {kind: [kind] for kind in using} | {"in use": using}
         table[method.value] = {}
         for group, members in groups.items():
             good = [row["scores"][method.value] for row in rows if row["good"] and row["kind"] in members]
@@ -159,38 +161,46 @@ def _calibration_rows(
     seed: int,
 ) -> list[dict[str, Any]]:
     rng = random.Random(seed)
-    methods = set(settings["methods"].values())
+    methods = settings["methods"]
     rows: list[dict[str, Any]] = []
     for name, of_set in (*sorted(shots.items()), *([("more", more)] if more else [])):
         others = {key: value for key, value in shots.items() if key != name}
         examples = [(q, a) for other in sorted(others) for q, a in others[other]]
-        items = [(question, answer, _kind(question, kinds)) for question, answer in of_set]
+        items = [(question, answer, kind_of(question, kinds)) for question, answer in of_set]
         planted: list[tuple[int, str, bool, str]] = []
         for i, (_, answer, kind) in enumerate(items):
             same = [a for _, a, k in items if k == kind and a != answer]
             other = [a for _, a, k in items if k != kind]
             bads = [rng.choice(same or other), rng.choice(other)]
             planted += [(i, answer, True, bads[0])] + [(i, bad, False, answer) for bad in bads]
-        scores: dict[str, list[float]] = {}
-        if "agreement" in methods:
-            questions = [(f"planted-{name}-{i}", question) for i, (question, _, _) in enumerate(items)]
-            sampling, seeds = SamplingConfig(**settings["sampling"]), [rng.getrandbits(32) for _ in items]
-            sampled = sample_candidates(engine, questions, others, settings["num_candidates"], sampling, seeds)
-            said = [[candidate.text for candidate in group] for group in sampled]
-            scores["agreement"] = [agreement(text, [said[i]], items[i][0]) for i, text, _, _ in planted]
-        if not methods.isdisjoint(("fewshot_logprob", "relevance")):
-            both = relevance(engine, examples, [(items[i][0], text) for i, text, _, _ in planted])
-            scores |= dict(zip(("fewshot_logprob", "relevance"), both, strict=True))
-        if "critic" in methods:
-            asked = [(principles[i % len(principles)], items[i][0], text, rival) for i, text, _, rival in planted]
-            scores["critic"] = [margin for margin, _, _ in critic_margins(engine, asked)]
-        for number, (i, text, good, _) in enumerate(planted):
-            of_text = {method: of_all[number] for method, of_all in scores.items()}
-            rows.append({"kind": items[i][2], "instruction": items[i][0], "text": text, "good": good, "scores": of_text})
+        for method in sorted(set(methods.values())):
+            of = [entry for entry in planted if methods.get(items[entry[0]][2]) == method]
+            if not of:
+                continue  # this set shows no kind that it is for
+            texts = [(items[i][0], text) for i, text, _, _ in of]
+            if method == "agreement":
+                asked = sorted({i for i, *_ in of})
+                questions = [(f"planted-{name}-{i}", items[i][0]) for i in asked]
+                sampling, seeds = SamplingConfig(**settings["sampling"]), [rng.getrandbits(32) for _ in items]
+                drawn = [seeds[i] for i in asked]
+                sampled = sample_candidates(engine, questions, others, settings["num_candidates"], sampling, drawn)
+                said = {i: [candidate.text for candidate in group] for i, group in zip(asked, sampled, strict=True)}
+                scores = [agreement(text, [said[i]], items[i][0]) for i, text, _, _ in of]
+            elif method == "fewshot_logprob":
+                scores = fewshot_logprob(engine, examples, texts)
+            elif method == "relevance":
+                scores = relevance(engine, examples, texts)
+            else:
+                rubric = [(principles[i % len(principles)], items[i][0], text, rival) for i, text, _, rival in of]
+                scores = [margin for margin, _, _ in critic_margins(engine, rubric)]
+            for (i, text, good, _), score in zip(of, scores, strict=True):
+                question, _, kind = items[i]
+                rows.append({"kind": kind, "instruction": question, "text": text, "good": good, "scores": {method: score}})
     return rows
 
 
-def _kind(question: str, kinds: list[list[str]]) -> str:
+def kind_of(question: str, kinds: list[list[str]]) -> str:
+    """The kind in `kinds`, [kind, pattern] pairs, whose pattern the question begins with first."""
     return next(kind for kind, pattern in kinds if re.match(pattern, question))
 
 
@@ -275,7 +285,7 @@ def _verdicts(
                 critical.append((prompt, candidate, group[0] if candidate is not group[0] else group[-1], principle))
     if relevant:
         items = [(prompt.instruction, c.text) for prompt, c in relevant]
-        for (_, candidate), score in zip(relevant, relevance(engine, examples, items)[1], strict=True):
+        for (_, candidate), score in zip(relevant, relevance(engine, examples, items), strict=True):
             scores[candidate.id]["relevance"] = score
     if critical:
         rubric = [(principle[1], prompt.instruction, c.text, other.text) for prompt, c, other, principle in critical]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from cai_bootstrap.config import Config
 from cai_bootstrap.estimates import Calls
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.steps.evaluate import draw
+from cai_bootstrap.steps.judge import kind_of
 
 CHARS_PER_TOKEN = 4.1
 """Of the worked examples with Gemma's tokenizer: 3.9 to 4.4 by stage. Qwen's differs by less."""
@@ -172,23 +174,25 @@ def _scoring(items: float, count: float, prefix: float, own: float, scored: floa
 
 
 def _calibration(asked: Asked) -> Workload:
-    sizes = [len(examples) for examples in asked.values["shots"].values()] + [len(asked.values.get("planted", ()))]
-    planted, methods = float(sum(sizes)), set(asked.settings["methods"].values())
+    """Each planted question is asked by the method for its kind; one of a kind that the stage does not write, by none."""
+    sets, methods = [*asked.values["shots"].values(), asked.values.get("planted", ())], asked.settings["methods"]
+    kinds = [kind_of(question, asked.values["kinds"]) for examples in sets for question, _ in examples]
+    of = Counter(methods.get(kind) for kind in kinds)
     calls = []
-    if "agreement" in methods:
+    if of["agreement"]:
         each, most = float(asked.settings["num_candidates"]), float(asked.settings["sampling"]["max_tokens"])
-        count = float(sum(1 for size in sizes if size)) * 1.5
+        count = float(sum(1 for examples in sets if examples)) * 1.5
         calls.append(
             Calls(
-                count=count, rows=planted * each / count, prefix=SHOTS_TOKENS, own=15, out=min(ANSWER_TOKENS, most),
+                count=count, rows=of["agreement"] * each / count, prefix=SHOTS_TOKENS, own=15, out=min(ANSWER_TOKENS, most),
                 longest=min(24.0, most), texts=1 / each,
             )
         )  # fmt: skip
-    if methods & {"fewshot_logprob", "relevance"}:
-        calls.append(_scoring(3 * planted, 4, SHOTS_TOKENS, 23))
-    if "critic" in methods:
-        calls.append(_scoring(6 * planted, 2, 100, JUDGED_TOKENS, 1))
-    return Workload(calls=calls, records=3 * planted)
+    if scored := 3 * of["fewshot_logprob"] + 6 * of["relevance"]:
+        calls.append(_scoring(scored, 4, SHOTS_TOKENS, 23))
+    if of["critic"]:
+        calls.append(_scoring(6 * of["critic"], 2, 100, JUDGED_TOKENS, 1))
+    return Workload(calls=calls, records=3 * len(kinds))
 
 
 def _critic_calibration(asked: Asked) -> Workload:
