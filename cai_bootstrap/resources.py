@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,7 +36,13 @@ def resource(name: str) -> Path:
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds; no tag in it makes anything but plain values. Raises OSError, UnicodeDecodeError, YAMLError.
 
-    By libyaml where PyYAML was built with it: twelve times as fast, and the seed pools hold 0.8 MB.
+    By libyaml where PyYAML was built with it: twelve times as fast, and the seed pools hold 0.8 MB. Each text is parsed once a
+    process, so what comes back is to be read only.
     """
+    return _parsed(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _parsed(text: str) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 (a SafeLoader)
+    return yaml.load(text, Loader=loader)  # noqa: S506 (a SafeLoader)

@@ -44,6 +44,7 @@ def plan(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=checkout, env=environment, check=False)
 
 
+@pytest.mark.slow
 def test_a_seventh_stage_is_two_new_files(copy: Path) -> None:
     before = plan(copy, "stage=7")
     assert before.returncode == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from step_sources import GOLDEN, PACKAGE, ROOT, Sources, compare, snapshot
@@ -19,6 +20,12 @@ def test_every_changed_step_has_a_new_version() -> None:
     assert golden == now, "run python tests/step_sources.py and commit tests/golden/steps.json"
 
 
+@pytest.fixture(scope="module")
+def before() -> dict[str, Any]:
+    """What the sources are."""
+    return snapshot(Sources())
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "stale"),
     [
@@ -31,9 +38,11 @@ def test_every_changed_step_has_a_new_version() -> None:
         ("store/journal.py", "\n\n\n", "\n\nSPEED = 1\n\n\n", set()),
     ],
 )  # fmt: skip
-def test_a_change_is_found_where_it_matters(tmp_path: Path, file: str, old: str, new: str, stale: set[str]) -> None:
+def test_a_change_is_found_where_it_matters(
+    tmp_path: Path, before: dict[str, Any], file: str, old: str, new: str, stale: set[str]
+) -> None:
     shutil.copytree(ROOT / PACKAGE, tmp_path / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
-    before, path = snapshot(Sources()), tmp_path / PACKAGE / file
+    path = tmp_path / PACKAGE / file
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     found = compare(before, snapshot(Sources(tmp_path)))

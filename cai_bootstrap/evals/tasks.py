@@ -6,6 +6,7 @@ difference between answers.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
@@ -127,7 +128,13 @@ def load_suite(name: str, split: str) -> list[HeldOutItem]:
         raise CorruptArtifact(
             f"data/heldout/{name}.jsonl has SHA-256 {digest}, not {SUITE_SHA256[name]}: restore the frozen file"
         )
-    return [item for item in parse_suite(name, content.decode()) if item.split == split]
+    return [item for item in _parsed(name, content.decode()) if item.split == split]
+
+
+@functools.cache
+def _parsed(name: str, text: str) -> tuple[HeldOutItem, ...]:
+    """Once a process: a curriculum asks for its suites some hundred times."""
+    return tuple(parse_suite(name, text))
 
 
 def parse_suite(name: str, text: str) -> list[HeldOutItem]:
