@@ -74,7 +74,7 @@ test-fast: setup
 
 # A file's tests stay together: they build on each other's runs.
 test-slow: setup test-fast
-	$(PYTEST) -m slow -n 2 --dist loadfile $(ARGS)
+	$(PYTEST) -m slow -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Hours. It goes on where it was stopped; LONG_ROOT=DIR says where its runs are.
 test-long: setup-vllm

@@ -57,6 +57,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest of the fast tests and of the slow ones come first: one process shall not wait for the other at the end."""
+    items.sort(key=lambda item: item.path.name not in ("test_whole_curriculum.py", "test_stages.py"))
+
+
 @pytest.fixture
 def counted(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Call it with the line of counts that a proof ends with; told at the end, whichever process counted it."""

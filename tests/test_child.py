@@ -114,6 +114,7 @@ def _gone(pid: int, timeout_s: float) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_an_engine_in_a_child_gives_the_same(tiny_model: Path) -> None:
     here, there = (engines.start(_config(in_process), tiny_model) for in_process in (True, False))
     try:

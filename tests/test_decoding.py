@@ -356,6 +356,7 @@ def test_special_tokens_in_a_text_are_plain_characters(engine: TransformersEngin
     assert result.num_prompt_tokens == len(ids)
 
 
+@pytest.mark.slow
 def test_a_text_that_does_not_fit_is_the_users_error(engine: TransformersEngine) -> None:
     long = "sun " * engine.tokens.context
     with pytest.raises(UserError, match=r"context is 3072.*begins 'sun sun") as caught:

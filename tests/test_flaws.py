@@ -152,6 +152,7 @@ def test_no_dodge_of_the_generator_is_a_draft_of_the_suite() -> None:
     assert [made.draft for made in DODGES if drafts.find(made.draft)] == []
 
 
+@pytest.mark.slow
 def test_negatives_are_wrong_different_and_of_every_kind() -> None:
     kinds: Counter[str] = Counter()
     for i, made in enumerate(ALL + DODGES):

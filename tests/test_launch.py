@@ -230,6 +230,7 @@ def _fails(rank: int) -> object:
     return object()
 
 
+@pytest.mark.slow
 def test_one_that_cannot_start_ends_the_others() -> None:
     with pytest.raises(StepFailed, match="the second one cannot"):
         Crew(_fails, [{"rank": rank} for rank in range(2)])

@@ -158,6 +158,7 @@ def test_a_removed_evaluation_is_told_and_hides_no_other_job(tmp_path: Path, cap
     assert "2: seed=2   passed   50.0 % [29.9, 70.1]   20" in shown
 
 
+@pytest.mark.slow
 def test_the_plan_shows_what_an_earlier_job_computes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "-m", "stage=1", "train.learning_rate=1e-4,2e-4", f"paths.root={tmp_path}"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -173,6 +174,7 @@ def test_the_plan_shows_what_an_earlier_job_computes(tmp_path: Path, capsys: pyt
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_seeds_share_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "-m", "stage=1", "seed=1,2", f"paths.root={tmp_path}"]) == 0
     lines = capsys.readouterr().out.splitlines()
