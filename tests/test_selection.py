@@ -54,9 +54,10 @@ def test_an_answer_must_be_said_after_every_set_of_worked_examples() -> None:
 
 def test_relevance_is_the_gain_over_no_instruction() -> None:
     engine = ScriptedEngine({"Q?": "right"})
-    items = [("Q?", "right"), ("Q?", "wrong")]
-    assert fewshot_logprob(engine, [("a", "b")], items) == [-1.0, -3.0]
-    assert relevance(engine, [("a", "b")], items) == [2.0, 0.0]
+    items = [("Q?", "right"), ("Q?", "wrong"), ("Q?", "right")]
+    assert fewshot_logprob(engine, [("a", "b")], items) == [-1.0, -3.0, -1.0]
+    assert engine.num_scored == 2  # what comes twice is scored once
+    assert relevance(engine, [("a", "b")], items) == [2.0, 0.0, 2.0]
 
 
 class Undefined(ScriptedEngine):

@@ -53,8 +53,10 @@ def agreement(text: str, sets: Sequence[Sequence[str]], instruction: str, own: S
 
 def fewshot_logprob(engine: Engine, shots: Sequence[tuple[str, str]], items: Sequence[tuple[str, str]]) -> list[float]:
     """For (instruction, text): mean log-probability per token of the text after the shots and the instruction, natural log."""
-    found = engine.completion_logprobs([(templates.few_shot(shots, asked), templates.response(text)) for asked, text in items])
-    return [total / max(1, count) for total, count in found]
+    once = list(dict.fromkeys(items))  # candidates often say the same
+    asked = [(templates.few_shot(shots, instruction), templates.response(text)) for instruction, text in once]
+    scores = {item: total / max(1, count) for item, (total, count) in zip(once, engine.completion_logprobs(asked), strict=True)}
+    return [scores[item] for item in items]
 
 
 def relevance(engine: Engine, shots: Sequence[tuple[str, str]], items: Sequence[tuple[str, str]]) -> list[float]:
