@@ -16,7 +16,7 @@ PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/pytest
 help:
 	@echo "make run        set up, then stage 1 with the default model (more words: make run ARGS='preset=small')"
 	@echo "make test       set up, then every test"
-	@echo "make check      lint, types, import contract and fast tests; under four minutes"
+	@echo "make check      lint, types, import contract and fast tests; four minutes"
 	@echo "make setup      create $(VENV) and install what constraints/cpu.txt pins; at once when nothing changed"
 	@echo "make crash      the promises, proved: kills, power cuts, full disks, races, damage; 45 minutes"
 	@echo "make crash-real the same with the real model: 30 kills, and texts that speak to their judge; 45 minutes"

@@ -270,7 +270,9 @@ def check_keys(overrides: list[str], groups: list[str]) -> None:
                 empty = next((known for known in keys if key.startswith(f"{known}.") and values[known] is None), None)
                 if empty:
                     group, _, option = empty.partition(".")
-                    way_out = f"write {group}={option} as well" if option in group_options(conf)[group] else "leave it out"
+                    way_out = (
+                        f"write {group}={option} as well" if option in group_options(conf).get(group, ()) else "leave it out"
+                    )
                     raise UserError(f"{text} has no effect: with {' '.join(groups)} {empty} is empty; {way_out}")
                 inside = [known for known in keys if known.startswith(f"{key}.")]
                 if inside:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from cai_bootstrap.constitution import Constitution, load
-from cai_bootstrap.errors import UserError
+from cai_bootstrap.errors import UserError, first_line
 from cai_bootstrap.resources import read_yaml, resource
 
 
@@ -45,7 +45,7 @@ def load_critiques(constitution: Constitution | None = None, given: str | None =
     try:
         document = read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{path} cannot be read ({reason}): give a YAML file with critiques by principle") from error
     critiques = document.get("critiques") if isinstance(document, dict) else None
     if not isinstance(critiques, dict):

@@ -68,6 +68,7 @@ def without(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
         ),
         (["accelerate=two_cpus"], "accelerate=two_cpus: there is no key accelerate"),
         (["engine.vllm.context=512"], "engine.vllm is empty; write engine=vllm as well"),
+        (["parent_run.x=1"], "parent_run is empty; leave it out"),
         (["stage.construction.num_cases=9"], "stage.construction is empty; leave it out"),
     ],
 )

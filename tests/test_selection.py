@@ -108,6 +108,7 @@ def test_calibration_measures_the_methods_in_use(tmp_path: Path) -> None:
     table = made.json("calibration.json")
     assert set(table) == set(methods.values())
     assert set(few.json("calibration.json")) == {"relevance", *list(methods.values())[2:]}
+    assert sum(found["in use"]["num_good"] for found in table.values()) == 32
     for kind, method in methods.items():
         found = table[method]["in use"]
         assert table[method] == {kind: found, "in use": found}

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from cai_bootstrap.errors import UserError
+from cai_bootstrap.errors import UserError, first_line
 from cai_bootstrap.resources import read_yaml, resource
 from cai_bootstrap.steps.decide import decide_gate
 from cai_bootstrap.store.artifacts import Artifact
@@ -61,7 +61,7 @@ def load_seeds(name: str, given: str | None = None) -> dict[str, Any]:
     try:
         seeds = read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"stage.seeds={str(path)!r} cannot be read ({reason}): give a YAML file as data/seeds/{name}.yaml is"
         ) from error

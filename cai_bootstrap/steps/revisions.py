@@ -161,9 +161,9 @@ def keep_revisions(
             prompt, finish = templates.cued(row["instruction"]), row["original_finish"]
             chosen, wrong = {"text": row["original"], "finish": finish, "prompt": prompt, "seed": row["original_seed"]}, []
             scores = {}
-            reason = contenders.unfit(chosen, row)
+            reason = _unfit(chosen, row, contenders.shown)
         elif not changed:
-            reason = "unchanged" if scored else contenders.unfit(best, row)
+            reason = "unchanged" if scored else _unfit(best, row, contenders.shown)
         else:
             preferred = not vote or scores["critic"] >= work.settings["min_scores"]["critic"]
             reason = "" if preferred else "the critic does not prefer it"
@@ -199,19 +199,15 @@ class _Contenders:
     def __init__(self, calibration: Artifact, examples: Examples) -> None:
         told = calibration.json("calibration.json")
         self._votes = {kind: _has_vote(told, kind) for kind in _CALIBRATED}
-        self._shown = {_alternative(revision) for of in examples.values() for *_, revision in of}
+        self.shown = {_alternative(revision) for of in examples.values() for *_, revision in of}
 
     def has_vote(self, row: dict[str, Any]) -> bool:
         """Whether the critic has one on requests of this kind."""
         return self._votes["harmless" if row["kind"] in tasks.HARMLESS_KINDS else "harmful"]
 
-    def unfit(self, made: dict[str, Any], row: dict[str, Any]) -> str:
-        """As `_unfit`."""
-        return _unfit(made, row, self._shown)
-
     def of(self, row: dict[str, Any]) -> list[int]:
         """The places of all fit revisions, or of the first, the greedy one if that is fit, where the critic has no vote."""
-        fit = [number for number, made in enumerate(row["revisions"]) if not self.unfit(made, row)]
+        fit = [number for number, made in enumerate(row["revisions"]) if not _unfit(made, row, self.shown)]
         return fit if self.has_vote(row) else fit[:1]
 
 
