@@ -585,7 +585,7 @@ class EvalConfig:
     num_items: int = 0
     """Evaluate only so many items, drawn by a fixed seed in the suite's proportions; 0 means all. For drafts and tests."""
     raw: bool = True
-    raw_items: int = 100
+    raw_items: int = 50
     """Of them, drawn likewise, the base model answers so many without any cue; 0 means all. It never ends, so each takes
     `max_tokens`, and no test compares it with another arm."""
     drift_items: int = 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,13 @@ from typing import Any
 
 import psutil
 import pytest
+from safetensors.torch import load_file, save_file
 
 from cai_bootstrap import engines, errors
 from cai_bootstrap.config import EngineConfig
 from cai_bootstrap.engines.child import Child, ChildEngine
 from cai_bootstrap.engines.engine import Engine, GenerationRequest
+from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import CaiError, StepFailed, UserError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -75,6 +78,15 @@ class Stoppable(Target):
 
 
 @pytest.fixture
+def other_tiny_model(tiny_model: Path, tmp_path: Path) -> Path:
+    """The same with other weights."""
+    folder = shutil.copytree(tiny_model, tmp_path / "other")
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: tensor * 1.1 for name, tensor in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.fixture
 def child() -> Iterator[Child]:
     child = Child(Target, {"start": 10})
     yield child
@@ -129,6 +141,28 @@ def test_an_engine_in_a_child_gives_the_same(tiny_model: Path) -> None:
     finally:
         there.close()
     assert _gone(pid, timeout_s=0.5)
+
+
+@pytest.mark.slow
+def test_another_model_is_loaded_in_the_same_process(tiny_model: Path, other_tiny_model: Path) -> None:
+    with Session(_config(in_process=False)) as session:
+        pids, scores = [], []
+        for folder in (tiny_model, other_tiny_model, tiny_model):
+            there, here = session.engine(folder), engines.start(_config(in_process=True), folder)
+            assert isinstance(there, ChildEngine)
+            answers = _answers(there)
+            assert answers == _answers(here)
+            pids.append(there.pid)
+            scores.append(answers[2])
+        assert len(set(pids)) == 1
+        assert scores[0] == scores[2] != scores[1]
+        # What cannot be loaded leaves no engine behind; the next call starts a new one.
+        with pytest.raises(CaiError, match="nowhere"):
+            session.engine(tiny_model.parent / "nowhere")
+        assert _gone(pids[0], timeout_s=0.5)
+        assert isinstance(again := session.engine(tiny_model), ChildEngine)
+        assert again.pid != pids[0]
+        assert again.encode("the sun") == here.encode("the sun")
 
 
 def test_calls_keep_state_and_tell_progress(child: Child) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def _ray(folder: Path, config: EngineConfig) -> Engine:
 
 
 ENGINES = {"transformers": _transformers, "scripted": _scripted, "vllm": _vllm, "ray": _ray}
+_GIVE_BACK = {"transformers"}
+"""Engines that give a model's memory back while their process lives; of vLLM's some stays."""
 NEEDS = {
     "vllm": "run `make setup-vllm` on a CPU, `pip install -e '.[vllm]'` on a GPU",
     "ray": "run `pip install -e '.[ray]'`",
@@ -75,8 +78,36 @@ def start(config: EngineConfig, folder: Path) -> Engine:
         return _guarded(folder, config)
     from cai_bootstrap.engines.child import ChildEngine
 
-    return ChildEngine(_guarded, {"folder": folder, "config": config})
+    return ChildEngine(_Held, {"folder": folder, "config": config})
+
+
+def switch(engine: Engine, config: EngineConfig, folder: Path) -> Engine:
+    """`engine` with the model in `folder` instead of its own, where its process can load it; otherwise a new one.
+
+    A process that goes on has its libraries imported and its tokenizer read: of a small model's start nearly all.
+    """
+    from cai_bootstrap.engines.child import ChildEngine
+
+    if isinstance(engine, ChildEngine) and config.name in _GIVE_BACK:
+        engine.load(folder)
+        return engine
+    engine.close()
+    return start(config, folder)
 
 
 def _guarded(folder: Path, config: EngineConfig) -> Engine:
     return Guarded(ENGINES[config.name](folder, config))
+
+
+class _Held(Guarded):
+    """What a child holds: an engine that gives way to another model's."""
+
+    def __init__(self, folder: Path, config: EngineConfig) -> None:
+        super().__init__(ENGINES[config.name](folder, config))
+        self._config = config
+
+    def load(self, folder: Path) -> None:
+        """The old model's memory is free before the new one is read."""
+        self._engine.close()
+        gc.collect()  # modules refer to each other
+        self._engine = ENGINES[self._config.name](folder, self._config)

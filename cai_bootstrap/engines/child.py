@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from cai_bootstrap.engines.engine import Generation, GenerationRequest, OnDone
@@ -296,6 +297,10 @@ class ChildEngine:
         """See the protocol."""
         value: list[tuple[float, int]] = self._child.call("completion_logprobs", list(pairs), on_done=on_done)
         return value
+
+    def load(self, folder: Path) -> None:
+        """Another model in the same process, the old one's memory given back first; `build` made what can do so."""
+        self._child.call("load", folder)
 
     def close(self) -> None:
         """End the child."""

@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
+from cai_bootstrap.engines import model_files
 from cai_bootstrap.engines.engine import GenerationRequest, require_fit
 from cai_bootstrap.errors import RecordError, UserError
+from cai_bootstrap.store.provenance import digest, file_sha256
+
+_last_read: dict[str, PreTrainedTokenizerBase] = {}
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in `folder`; no remote code."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    return tokenizer
+    """The tokenizer in `folder`; do not change it. Raises UserError as `model_files.load_tokenizer` does.
+
+    All models of a curriculum have the same one, and a large one takes longer to read than its model: when the same files were
+    read last, it is given once more.
+    """
+    files = [*model_files.tokenizer_files(folder), folder / "config.json"]  # the class may be told by the model's type
+    content = digest({file.name: file_sha256(file) for file in files if file.is_file()})
+    if content not in _last_read:
+        tokenizer = model_files.load_tokenizer(folder)
+        _last_read.clear()
+        _last_read[content] = tokenizer
+    return _last_read[content]
 
 
 def eos_token_ids(configured: object, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
