@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from small_training import arguments, rows
-from transformers import AutoModelForCausalLM
 
 from cai_bootstrap.config import Quantization, TrainMethod
 from cai_bootstrap.errors import StepFailed, UserError
@@ -163,43 +164,32 @@ def decisions() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("pairs", [rows(), decisions()], ids=["preferences", "decisions"])
-def test_head_gives_what_trl_gives(
+def test_head_and_fused_layers_give_what_trl_gives(
     pairs: list[dict[str, Any]], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trl.trainer.utils import add_fused_lm_head
-
     from cai_bootstrap.engines import head as output_layer
     from cai_bootstrap.engines.packed import PackedLinear
-    from cai_bootstrap.training import head, packing
+    from cai_bootstrap.training import head
+    from cai_bootstrap.training.fused import FusedRmsNorm
 
     # Several chunks, several tiles and a soft cap, so that all are tested.
     monkeypatch.setattr(head, "_LOGITS_PER_TILE", 1)
     monkeypatch.setattr(output_layer, "_TILE_TOKENS", 48)
-    training = Training(**{**arguments(tiny_model, tmp_path, micro_batch_size=4), "rows": pairs})
-    trainer = training.trainer
-    base = trainer.model.get_base_model()
-    base.config.final_logit_softcapping = 5.0
-    training.score_reference()
-    with torch.no_grad():  # B starts at zero, where A would have no gradient
-        for name, value in trainer.model.named_parameters():
-            if "lora_B" in name:
-                value.normal_(0, 0.02, generator=torch.Generator().manual_seed(len(name)))
-    batch = next(iter(trainer.get_train_dataloader()))
+    capped = shutil.copytree(tiny_model, tmp_path / "model")
+    config = json.loads((capped / "config.json").read_bytes())
+    (capped / "config.json").write_text(json.dumps({**config, "final_logit_softcapping": 5.0}))
     results = []
-    for attention, install in (
-        (packing.NAME, head.install),
-        ("sdpa", lambda model: add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))),
-    ):
-        base.forward = type(base).forward.__get__(base)
-        base.set_attn_implementation(attention)
-        if attention == "sdpa":  # TRL's side has plain layers as well
-            plain = dict(AutoModelForCausalLM.from_pretrained(str(tiny_model), dtype=torch.float32).named_modules())
-            packed = [part for part in base.named_modules() if isinstance(part[1], PackedLinear)]
-            assert len(packed) == 14
-            for name, _ in packed:
-                layer = plain[name.removesuffix(".base_layer")].requires_grad_(False)
-                base.get_submodule(name.rpartition(".")[0]).base_layer = layer
-        install(base)
+    for own_head in (True, False):
+        given = arguments(capped, tmp_path / str(own_head), micro_batch_size=4)
+        trainer = Training(**{**given, "rows": pairs, "own_head": own_head}).trainer
+        kinds = [type(part) for part in trainer.model.modules()]
+        assert (kinds.count(PackedLinear), kinds.count(FusedRmsNorm)) == ((14, 13) if own_head else (0, 0))
+        trainer.score_reference(4, 60, None)
+        with torch.no_grad():  # B starts at zero, where A would have no gradient
+            for name, value in trainer.model.named_parameters():
+                if "lora_B" in name:
+                    value.normal_(0, 0.02, generator=torch.Generator().manual_seed(len(name)))
+        batch = next(iter(trainer.get_train_dataloader()))
         trainer.model.zero_grad()
         trainer.model.train()
         loss = trainer.compute_loss(trainer.model, batch)

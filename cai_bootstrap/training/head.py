@@ -19,7 +19,7 @@ from trl.trainer.utils import FusedCausalLMOutput
 from cai_bootstrap.engines.head import OutputLayer, unsupported_scales
 from cai_bootstrap.engines.packed import pack_layers
 from cai_bootstrap.errors import UserError
-from cai_bootstrap.training import packing
+from cai_bootstrap.training import fused, packing
 from cai_bootstrap.training.prefix import FrozenPrefix
 
 _LOGITS_PER_TILE = 2**22
@@ -115,6 +115,7 @@ def install(model: PreTrainedModel, prefix: FrozenPrefix | None = None) -> None:
         raise UserError("the output layer is quantized or trained: leave it out of train.lora.target_modules")
     head = OutputLayer(model, differentiable=True)
     pack_layers(model, output, differentiable=True)
+    read = fused.fuse(model)
     plain = type(model).forward
 
     @functools.wraps(plain)
@@ -122,14 +123,16 @@ def install(model: PreTrainedModel, prefix: FrozenPrefix | None = None) -> None:
         self: Any, input_ids: Any, attention_mask: Any, *, labels: Any = None, fused_lm_head: bool = False, **kwargs: Any
     ) -> Any:
         if not fused_lm_head:
+            read.places = None
             return plain(self, input_ids, attention_mask, labels=labels, **kwargs)
         packed = packing.pack(input_ids, attention_mask, labels)
+        # The same state predicts the first token of both responses, and all tokens where they are equal.
+        places, row_of = torch.unique(packed.rows, return_inverse=True)
+        read.places = places
         known = prefix is not None and prefix.is_computed
         begin = {"inputs_embeds": prefix.look_up(packed)} if prefix and known else {"input_ids": packed.input_ids}
         with prefix.skipped() if prefix and known else contextlib.nullcontext():
             output = self.base_model(**begin, position_ids=packed.position_ids, use_cache=False, packed_pairs=packed)
-        # The same state predicts the first token of both responses, and all tokens where they are equal.
-        places, row_of = torch.unique(packed.rows, return_inverse=True)
         by_row = row_of.argsort(stable=True)
         rows = output.last_hidden_state.flatten(0, 1)[places]
         wanted = labels[:, 1:]
