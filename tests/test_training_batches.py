@@ -171,6 +171,7 @@ def test_head_and_fused_layers_give_what_trl_gives(
     from cai_bootstrap.engines.packed import PackedLinear
     from cai_bootstrap.training import head
     from cai_bootstrap.training.fused import FusedRmsNorm
+    from cai_bootstrap.training.packing import pack, response_labels
 
     # Several chunks, several tiles and a soft cap, so that all are tested.
     monkeypatch.setattr(head, "_LOGITS_PER_TILE", 1)
@@ -190,6 +191,8 @@ def test_head_and_fused_layers_give_what_trl_gives(
                 if "lora_B" in name:
                     value.normal_(0, 0.02, generator=torch.Generator().manual_seed(len(name)))
         batch = next(iter(trainer.get_train_dataloader()))
+        packed = pack(batch["input_ids"], batch["attention_mask"], response_labels(batch))
+        assert (len(packed.pairs), len(packed.blocks)) == (4, 2), "two pairs a block, which share what they begin with"
         trainer.model.zero_grad()
         trainer.model.train()
         loss = trainer.compute_loss(trainer.model, batch)

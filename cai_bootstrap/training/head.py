@@ -127,7 +127,7 @@ def install(model: PreTrainedModel, prefix: FrozenPrefix | None = None) -> None:
             return plain(self, input_ids, attention_mask, labels=labels, **kwargs)
         packed = packing.pack(input_ids, attention_mask, labels)
         # The same state predicts the first token of both responses, and all tokens where they are equal.
-        places, row_of = torch.unique(packed.rows, return_inverse=True)
+        places, row_of = torch.unique(packed.predicting, return_inverse=True)
         read.places = places
         known = prefix is not None and prefix.is_computed
         begin = {"inputs_embeds": prefix.look_up(packed)} if prefix and known else {"input_ids": packed.input_ids}

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from cai_bootstrap.errors import StepFailed, UserError
-from cai_bootstrap.training.packing import PADDING, PackedPairs
+from cai_bootstrap.training.packing import PackedPairs
 
 
 def num_frozen(model: PreTrainedModel, share: float) -> int:
@@ -71,24 +71,24 @@ class FrozenPrefix:
         kept = _Kept()
         with self._replaced([*self._layers[: self.num_layers], kept]):
             self._decoder(input_ids=packed.input_ids, position_ids=packed.position_ids, use_cache=False, packed_pairs=packed)
-        keys = _keys(packed)
-        # A copy each: a view would keep the padded batch.
-        found = [row[:size].clone() for row, (_, size) in zip(kept.hidden, keys, strict=True)]
-        self._hidden.update((key, row) for (key, _), row in zip(keys, found, strict=True))
+        found = [kept.hidden[0, pair.places] for pair in packed.pairs]
+        self.keep(packed, found)
         return found
 
     def keep(self, packed: PackedPairs, hidden: list[torch.Tensor]) -> None:
         """Take `hidden`, in the order of the pairs, as what `compute` would return."""
-        self._hidden.update((key, row) for (key, _), row in zip(_keys(packed), hidden, strict=True))
+        self._hidden.update(zip(_keys(packed), hidden, strict=True))
 
     def look_up(self, packed: PackedPairs) -> torch.Tensor:
-        """The hidden states of a batch, (pairs, width, hidden), zero on padding. StepFailed for a pair never computed."""
-        rows = []
-        for key, _ in _keys(packed):
-            if key not in self._hidden:
-                raise StepFailed("a pair is trained whose hidden states of the frozen layers were not computed")
-            rows.append(self._hidden[key].to(packed.input_ids.device))
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        """The hidden states of a batch, (1, tokens, hidden). Raises StepFailed for a pair never computed."""
+        keys = _keys(packed)
+        if not all(key in self._hidden for key in keys):
+            raise StepFailed("a pair is trained whose hidden states of the frozen layers were not computed")
+        kept = self._hidden[keys[0]]
+        found = kept.new_empty(packed.input_ids.shape[1], kept.shape[1], device=packed.input_ids.device)
+        for key, pair in zip(keys, packed.pairs, strict=True):
+            found[pair.places] = self._hidden[key].to(found.device)
+        return found[None]
 
     @contextlib.contextmanager
     def skipped(self) -> Iterator[None]:
@@ -111,8 +111,6 @@ def _is_trained(layer: torch.nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in layer.parameters())
 
 
-def _keys(packed: PackedPairs) -> list[tuple[bytes, int]]:
-    """What tells each pair of a batch from others, whatever it is padded to, and its number of tokens."""
-    sizes = (packed.parts != PADDING).sum(1).tolist()
-    ids, parts = packed.input_ids.cpu().numpy(), packed.parts.cpu().numpy()
-    return [(ids[i, :size].tobytes() + parts[i, :size].tobytes(), size) for i, size in enumerate(sizes)]
+def _keys(packed: PackedPairs) -> list[bytes]:
+    """What tells each pair of a batch from others, whatever it lies beside and is padded to."""
+    return [packed.input_ids[0, pair.places].cpu().numpy().tobytes() + repr(pair.sizes).encode() for pair in packed.pairs]
