@@ -512,6 +512,9 @@ class TrainConfig:
     """Share of the trained pairs that are drawn from the stages before, in equal parts, so that what they taught stays."""
     replay_preferences: bool = True
     """Whether those are trained as preferences; else their chosen responses are only kept likely."""
+    merged_share: float = 1.0
+    """How much of what the adapter changes is merged: weights between the parent's and the trained ones forget less of what was
+    taught before (Wortsman et al. 2022, arXiv:2109.01903)."""
 
     def __post_init__(self) -> None:
         _require(
@@ -527,6 +530,7 @@ class TrainConfig:
             "train.launcher=accelerate with it, or leave it out",
         )
         _require(0 <= self.replay < 1, "train.replay", self.replay, "a share from 0 to below 1")
+        _require(0 < self.merged_share <= 1, "train.merged_share", self.merged_share, "a share above 0 to 1")
         _require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "a positive number such as 1e-4")
         _require(
             self.batch_size % self.micro_batch_size == 0,

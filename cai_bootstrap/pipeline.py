@@ -204,6 +204,7 @@ def train_and_merge(
     if settings["backend"] == "peft":  # whose adapters are addressed as they were before there was another
         del settings["backend"]
     parent = origin.model
+    share = settings.pop("merged_share")  # one adapter, whatever is made of it
     against_base = settings.pop("reference") == Reference.base and base.digest != parent.digest
     replayed = {f"replay_{stage}": artifact for stage, artifact in origin.pairs.items()}
     adapter = step(
@@ -220,6 +221,7 @@ def train_and_merge(
         values={
             "prompts": prompts[:: max(1, len(prompts) // config.merge.num_prompts)],
             **({} if train.quantization is Quantization.none else {"quantization": str(train.quantization)}),
+            **({} if share == 1 else {"share": share}),
         },
     )
 

@@ -64,7 +64,12 @@ class Bench:
         return self.run.step("explicit", "adapter", make_adapter, settings={}, values=values, seed=1)
 
     def merge(
-        self, adapter: Artifact, in_process: bool = True, quantization: str | None = None, **settings: float | str
+        self,
+        adapter: Artifact,
+        in_process: bool = True,
+        quantization: str | None = None,
+        share: float | None = None,
+        **settings: float | str,
     ) -> Artifact:
         config = EngineConfig(in_process=in_process, device="cpu", dtype="float32", batch_size=4, threads=1)
         with Session(config) as session:
@@ -74,7 +79,9 @@ class Bench:
                 bind(merge_adapter, session=session),
                 settings={**SETTINGS, **settings},
                 inputs={"model": self.model, "adapter": adapter},
-                values={"prompts": PROMPTS} | ({"quantization": quantization} if quantization else {}),
+                values={"prompts": PROMPTS}
+                | ({"quantization": quantization} if quantization else {})
+                | ({"share": share} if share else {}),
                 seed=1,
             )
 
@@ -124,6 +131,19 @@ def test_merged_model_is_the_one_that_was_trained(bench: Bench) -> None:
             assert torch.allclose(logits, adapted(**inputs).logits, atol=1e-3)
             largest = max(largest, float((logits - before)[:, -1].abs().max()))
     assert certificate["base_difference"] == pytest.approx(largest, rel=1e-3)
+
+
+def test_a_share_of_the_adapter_lies_between_parent_and_trained(bench: Bench) -> None:
+    adapter = bench.adapter()
+    whole = bench.merge(adapter)
+    partly = bench.merge(adapter, share=0.75)
+    parent, trained, between = (load_file(each.path / "model/model.safetensors") for each in (bench.model, whole, partly))
+    for name in parent:
+        torch.testing.assert_close(between[name], torch.lerp(parent[name], trained[name], 0.75))
+    certificate = partly.json("certificate.json")
+    assert certificate["share"] == 0.75
+    assert certificate["greedy_agreement"] == 1
+    assert 0 < certificate["base_difference"] < whole.json("certificate.json")["base_difference"]
 
 
 def test_files_may_be_rounded_and_the_certificate_tells_what_that_costs(bench: Bench) -> None:

@@ -29,10 +29,11 @@ def merge_adapter(
     adapter: Artifact,
     prompts: list[str],
     quantization: str = "none",
+    share: float = 1.0,
     device: str = "auto",
 ) -> None:
     """The folder `model/` with safetensors and tokenizer, and `certificate.json`; `prompts` are held-out ones. It is made on
-    `device`, for `auto` on the engine's.
+    `device`, for `auto` on the engine's. Of what the adapter changes `share` is merged.
 
     The certificate holds what `training.merging.merge` measured, and the limits. Of an adapter that was trained on weights in
     `quantization` that is also how far the merged model is from those, and how much of what the engine then writes by itself is
@@ -53,6 +54,7 @@ def merge_adapter(
         adapter_folder=adapter.path / "adapter",
         target_folder=folder,
         prompts=prompts[: limits.num_prompts],
+        share=share,
         device=session.config.device if device == "auto" else device,
         quantization=quantization,
         trained_device=session.config.device,
@@ -140,7 +142,7 @@ def _merging(**arguments: Any) -> Any:
     return Merging(**arguments)
 
 
-def _merge(work: Work, session: Session, **arguments: Path | str | list[str]) -> dict[str, Any]:
+def _merge(work: Work, session: Session, **arguments: Path | str | float | list[str]) -> dict[str, Any]:
     config = session.config
     # In fp32 whatever the engine runs in: a bf16 sum rounds small changes of large weights away.
     settings = {**arguments, "num_tokens": _NUM_TOKENS, "dtype": "float32"}

@@ -35,6 +35,7 @@ class Merging:
     device: str
     dtype: str
     threads: int
+    share: float = 1.0
     quantization: str = "none"
     trained_device: str = "cpu"
     trained_dtype: str = "float32"
@@ -64,20 +65,22 @@ def merge(
     device: str,
     dtype: str,
     threads: int,
+    share: float = 1.0,
     quantization: str = "none",
     trained_device: str = "cpu",
     trained_dtype: str = "float32",
     saved_dtype: str = "float32",
     on_done: OnDone | None = None,
 ) -> dict[str, Any]:
-    """Write base plus adapter as safetensors with the base's tokenizer into `target_folder`, made here; return what was
-    measured on the model as read back from there. What is added up in `dtype` is rounded to `saved_dtype` in the files.
+    """Write base plus `share` of the adapter as safetensors with the base's tokenizer into `target_folder`, made here.
 
-    Both models see each prompt and the adapter model's greedy continuation of `num_tokens`, EOS not heeded. Returns
+    Returns what was measured on the model as read back from there. What is added up in `dtype` is rounded to `saved_dtype` in
+    the files. It and the base with as much of the adapter switched on see each prompt and the latter's greedy continuation of
+    `num_tokens`, EOS not heeded:
     {max_logit_difference: largest absolute one over all positions and tokens; greedy_agreement: share of positions where
     both prefer the same token; mean_kl: Kullback–Leibler divergence of the merged model from the adapter-on model in nats,
     mean over the positions; base_difference: largest absolute logit difference between base and merged model after the
-    prompts; num_prompts, num_positions, dtype, device; saved_dtype where it is another}.
+    prompts; num_prompts, num_positions, dtype, device; saved_dtype where it is another, share where it is not all}.
 
     An adapter that was trained on weights in `quantization`, computed in `trained_dtype` on `trained_device`, was trained on
     another model than the one that it is merged into. `quantized` then holds the same comparison (without base_difference) of
@@ -100,11 +103,11 @@ def merge(
     trained: list[torch.Tensor] = []
     if quantization != "none":
         there = _encode(tokenizer, prompts, num_tokens, trained_device)
-        trained = _trained_logits(model_folder, adapter_folder, there, quantization, trained_dtype, count)
+        trained = _trained_logits(model_folder, adapter_folder, share, there, quantization, trained_dtype, count)
     model = load_model(model_folder, device=device, dtype=dtype, attention_name="sdpa")
     with torch.inference_mode():
         base_logits = next(_continue(model, batch, None, count))
-    adapted = _with_adapter(model, adapter_folder)
+    adapted = _with_adapter(model, adapter_folder, share)
     with torch.inference_mode():
         adapter_logits = list(_continue(adapted, batch, None, count))
     merged = adapted.merge_and_unload(safe_merge=True)
@@ -123,12 +126,19 @@ def merge(
             del found["base_difference"]
             continuations = torch.stack([logits.argmax(-1) for logits in trained], dim=1).tolist()
             measured["quantized"] = {**found, "dtype": trained_dtype, "continuations": continuations}
-    rounded = {} if saved_dtype == dtype else {"saved_dtype": saved_dtype}
-    return {**measured, "num_prompts": len(prompts), "dtype": dtype, "device": device, **rounded}
+    told: dict[str, Any] = {} if saved_dtype == dtype else {"saved_dtype": saved_dtype}
+    told |= {} if share == 1 else {"share": share}
+    return {**measured, "num_prompts": len(prompts), "dtype": dtype, "device": device, **told}
 
 
 def _trained_logits(
-    model_folder: Path, adapter_folder: Path, batch: _Batch, quantization: str, dtype: str, count: Callable[[], None]
+    model_folder: Path,
+    adapter_folder: Path,
+    share: float,
+    batch: _Batch,
+    quantization: str,
+    dtype: str,
+    count: Callable[[], None],
 ) -> list[torch.Tensor]:
     """What the model that was trained says along its own continuation."""
     from cai_bootstrap.training import quantized
@@ -137,7 +147,7 @@ def _trained_logits(
     model = quantized.load_model(
         model_folder, quantization=quantization, device=device, dtype=dtype, attention_name="sdpa"
     ).eval()
-    adapted = _with_adapter(model, adapter_folder)
+    adapted = _with_adapter(model, adapter_folder, share)
     with torch.inference_mode():
         return list(_continue(adapted, batch, None, count))
 
@@ -164,9 +174,10 @@ def _encode(tokenizer: PreTrainedTokenizerBase, prompts: list[str], num_tokens: 
     return _Batch(ids=ids, mask=mask, num_tokens=num_tokens)
 
 
-def _with_adapter(model: PreTrainedModel, folder: Path) -> Any:
-    """The model with the adapter switched on. Raises StepFailed unless every tensor of the file found its place."""
+def _with_adapter(model: PreTrainedModel, folder: Path, share: float) -> Any:
+    """The model with so much of the adapter switched on. Raises StepFailed unless every tensor of the file found its place."""
     from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
     from peft.utils import get_peft_model_state_dict
 
     if not (folder / _WEIGHTS).is_file():
@@ -188,6 +199,9 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> Any:
             f"the adapter in {folder} does not fit the model: {len(wrong)} of {len(stored)} tensors found no place, "
             f"such as {wrong[0]!r}; train it again on this model"
         )
+    for part in adapted.modules():
+        if isinstance(part, LoraLayer):
+            part.scale_layer(share)
     return adapted.eval()
 
 
