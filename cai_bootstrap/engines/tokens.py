@@ -12,6 +12,7 @@ from cai_bootstrap.engines.engine import GenerationRequest, require_fit
 from cai_bootstrap.errors import RecordError, UserError
 from cai_bootstrap.store.provenance import digest, file_sha256
 
+_WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".msgpack", ".onnx")
 _last_read: dict[str, PreTrainedTokenizerBase] = {}
 
 
@@ -21,8 +22,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     All models of a curriculum have the same one, and a large one takes longer to read than its model: when the same files were
     read last, it is given once more.
     """
-    files = [*model_files.tokenizer_files(folder), folder / "config.json"]  # the class may be told by the model's type
-    content = digest({file.name: file_sha256(file) for file in files if file.is_file()})
+    # Everything that may tell of it, the model's type and chat templates included.
+    files = [file for file in folder.rglob("*") if file.is_file() and file.suffix not in _WEIGHTS]
+    content = digest({str(file.relative_to(folder)): file_sha256(file) for file in files})
     if content not in _last_read:
         tokenizer = model_files.load_tokenizer(folder)
         _last_read.clear()
