@@ -165,6 +165,14 @@ def test_another_model_is_loaded_in_the_same_process(tiny_model: Path, other_tin
         assert again.encode("the sun") == here.encode("the sun")
 
 
+def test_a_model_that_cannot_be_loaded_is_told_in_this_process_too(tiny_model: Path) -> None:
+    with Session(_config(in_process=True)) as session:
+        session.engine(tiny_model)
+        with pytest.raises(OSError, match="nowhere"):
+            session.engine(tiny_model.parent / "nowhere")
+        assert session.engine(tiny_model).encode("the sun")
+
+
 def test_calls_keep_state_and_tell_progress(child: Child) -> None:
     seen: list[int] = []
     assert child.call("add", 3, on_done=seen.append) == 13

@@ -43,7 +43,7 @@ def _vllm(folder: Path, config: EngineConfig) -> Engine:
 def _ray(folder: Path, config: EngineConfig) -> Engine:
     from cai_bootstrap.engines.ray import RayEngine
 
-    return RayEngine(folder, config, _guarded)
+    return RayEngine(folder, config, _Held)
 
 
 ENGINES = {"transformers": _transformers, "scripted": _scripted, "vllm": _vllm, "ray": _ray}
@@ -75,7 +75,7 @@ def start(config: EngineConfig, folder: Path) -> Engine:
     if config.ray is not None:
         return _ray(folder, config)  # its workers are processes already
     if config.in_process:
-        return _guarded(folder, config)
+        return _Held(folder, config)
     from cai_bootstrap.engines.child import ChildEngine
 
     return ChildEngine(_Held, {"folder": folder, "config": config})
@@ -84,23 +84,25 @@ def start(config: EngineConfig, folder: Path) -> Engine:
 def switch(engine: Engine, config: EngineConfig, folder: Path) -> Engine:
     """`engine` with the model in `folder` instead of its own, where its process can load it; otherwise a new one.
 
+    `engine` is closed where it is not what is returned, a failure included.
+
     A process that goes on has its libraries imported and its tokenizer read: of a small model's start nearly all.
     """
     from cai_bootstrap.engines.child import ChildEngine
 
     if isinstance(engine, ChildEngine) and config.name in _GIVE_BACK:
-        engine.load(folder)
+        try:
+            engine.load(folder)
+        except BaseException:  # an engine without a model is of no use
+            engine.close()
+            raise
         return engine
     engine.close()
     return start(config, folder)
 
 
-def _guarded(folder: Path, config: EngineConfig) -> Engine:
-    return Guarded(ENGINES[config.name](folder, config))
-
-
 class _Held(Guarded):
-    """What a child holds: an engine that gives way to another model's."""
+    """An engine that gives way to another model's in the same process."""
 
     def __init__(self, folder: Path, config: EngineConfig) -> None:
         super().__init__(ENGINES[config.name](folder, config))

@@ -28,14 +28,10 @@ class Session:
 
     def engine(self, folder: Path) -> Engine:
         """The engine for the model in `folder`; the same one as before when the folder is the same."""
-        if self._engine is None:
-            self._engine, self._folder = engines.start(self.config, folder), folder
-        elif self._folder != folder:
-            try:
-                self._engine, self._folder = engines.switch(self._engine, self.config, folder), folder
-            except BaseException:  # an engine without a model is of no use
-                self.release()
-                raise
+        if self._engine is None or self._folder != folder:
+            before, self._engine, self._folder = self._engine, None, None
+            started = engines.start(self.config, folder) if before is None else engines.switch(before, self.config, folder)
+            self._engine, self._folder = started, folder
         return self._engine
 
     def release(self) -> None:

@@ -99,8 +99,8 @@ def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Te
     def sequence(lists: Iterable[list[int]]) -> torch.Tensor:
         return torch.tensor(list(itertools.chain.from_iterable(lists)), dtype=torch.long, device=input_ids.device)
 
-    pairs = [
-        Pair(sequence([columns]) + offset, sizes)
+    places = [
+        ([offset + column for column in columns], sizes)
         for offset, block in zip(offsets, blocks, strict=False)
         for columns, sizes in block.pairs
     ]
@@ -108,17 +108,16 @@ def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Te
     sequences, tokens = (labels[:, 1:] != -100).nonzero(as_tuple=True)
     predicting = []
     for index, token in zip(sequences.tolist(), tokens.tolist(), strict=True):
-        pair = pairs[index % num_pairs]
-        prompt_size, chosen_size, rejected_size = pair.sizes
+        own, (prompt_size, chosen_size, rejected_size) = places[index % num_pairs]
         behind_chosen = index >= num_pairs and token >= prompt_size and rejected_size > 0
-        predicting.append(pair.places[token + chosen_size * behind_chosen])
+        predicting.append(own[token + chosen_size * behind_chosen])
     return PackedPairs(
         input_ids=sequence(block.ids for block in blocks)[None],
         position_ids=sequence(block.positions for block in blocks)[None],
         parts=sequence(block.parts for block in blocks),
         blocks=[slice(*ends) for ends in itertools.pairwise(offsets)],
-        pairs=pairs,
-        predicting=torch.stack(predicting) if predicting else sequence([]),
+        pairs=[Pair(sequence([own]), sizes) for own, sizes in places],
+        predicting=sequence([predicting]),
     )
 
 

@@ -112,5 +112,5 @@ def _is_trained(layer: torch.nn.Module) -> bool:
 
 
 def _keys(packed: PackedPairs) -> list[bytes]:
-    """What tells each pair of a batch from others, whatever it lies beside and is padded to."""
+    """What tells each pair of a batch from others, whatever it lies beside."""
     return [packed.input_ids[0, pair.places].cpu().numpy().tobytes() + repr(pair.sizes).encode() for pair in packed.pairs]
