@@ -170,7 +170,7 @@ def run_step(root: Path, folder: Path, name: str, progress: Progress | None = No
                 ["instructions", "candidates", "verdicts"],
                 {},
             ),
-            "pairs": (make_pairs, c["pairs"], ["candidates", "kept", "rejected"], {}),
+            "pairs": (make_pairs, c["pairs"], ["candidates", "kept", "rejected"], {"heldout": HELDOUT}),
         }
         function, settings, inputs, values = steps[name]
         given = {key: artifact for key in inputs if (artifact := made[key]) is not None}

@@ -135,9 +135,10 @@ def answer(request: Request, chains: list[list[Config]], own: list[list[str]]) -
 
         return doctor(configs[0], request.as_json)
     if request.verb == "export":
+        from cai_bootstrap.report.card import model_card
         from cai_bootstrap.steps.export import export_stage
 
-        return export_stage(configs[0], Path(str(request.target)))
+        return export_stage(configs[0], Path(str(request.target)), model_card(configs[0]))
     from cai_bootstrap.planning import plan
 
     return plan(configs, {chain[0].run: " ".join(texts) for chain, texts in zip(chains, own, strict=True)})

@@ -636,6 +636,8 @@ class Config:
     parent_run: str | None = None
     seed: int = 1
     preset: str = "demo"
+    constitution: str | None = None
+    """A file of principles in place of the package's `constitution.yaml`."""
     paths: PathsConfig = field(default_factory=PathsConfig)
     model: ModelConfig
     engine: EngineConfig = field(default_factory=EngineConfig)

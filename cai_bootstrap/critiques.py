@@ -36,11 +36,14 @@ _FIELDS = tuple(field.name for field in fields(Critique))
 def load_critiques(constitution: Constitution | None = None, given: str | None = None) -> dict[str, list[Critique]]:
     """By principle id, in the constitution's order, its worked examples; at least one answer of each breaks the principle.
 
-    They are read from `critiques` in the seeds of stage 6, or in the user's file; the principles are the package's own when no
-    constitution is given. Raises UserError for a file that cannot be read, a principle without an example or with none that
-    breaks it, an id that the constitution does not have, and a field that is missing, empty, unknown, or more than one line.
+    They are read from `critiques` in the user's file, or else in the seeds of stage 6; the principles are the package's own
+    when no constitution is given. With another constitution and the committed examples a principle may be without any; those
+    of principles that it does not have come last then, since a prompt wants ten of whatever principle.
+    Raises UserError for a file that cannot be read, a principle without an example or with none that breaks it, an id that the
+    constitution does not have, and a field that is missing, empty, unknown, or more than one line.
     """
-    constitution = load() if constitution is None else constitution
+    ours = load()
+    constitution = ours if constitution is None else constitution
     path = resource("data/seeds/constitutional.yaml") if given is None else Path(given)
     try:
         document = read_yaml(path)
@@ -51,6 +54,9 @@ def load_critiques(constitution: Constitution | None = None, given: str | None =
     if not isinstance(critiques, dict):
         raise UserError(f"{path} has no critiques: write critiques: {{principle id: [{{{', '.join(_FIELDS)}}}]}}")
     ids = [principle.id for principle in constitution.principles]
+    if given is None:
+        own = {principle.id for principle in ours.principles}
+        ids = [*(id_ for id_ in ids if id_ in own), *sorted(own.difference(ids))]
     for unknown in critiques.keys() - set(ids):
         raise UserError(f"{path}: critiques.{unknown} names no principle of the constitution: write one of {', '.join(ids)}")
     return {id_: _of_principle(f"{path}: critiques.{id_}", critiques.get(id_)) for id_ in ids}

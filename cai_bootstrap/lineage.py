@@ -28,6 +28,8 @@ class Parent:
     """The kept answers of other stages, by stage (`stage.construction.answers_of`)."""
     pairs: dict[str, Artifact] = field(default_factory=dict)
     """The pairs of the stages before, by stage, where some of them are trained again (`train.replay`)."""
+    overridden: dict[str, str] = field(default_factory=dict)
+    """By stage before whose failed gate was overridden: the reason."""
 
 
 def eval_step(suite: str, own_suite: str, suffix: str) -> str:
@@ -128,7 +130,24 @@ def find_parent(root: Path, config: Config) -> Parent | None:
         entry = require_promoted(root, config, stage)
         if not entry.get("skipped"):
             parent.pairs[stage] = _held(root, config.parent_run or config.run, stage, entry, f"pairs{round_suffix(entry)}")
+    for stage, _, entry in ancestry(root, config.parent_run or config.run, before):
+        if (entry["gate"] or {}).get("override"):
+            parent.overridden[stage] = str(entry["gate"]["override"])
     return parent
+
+
+def ancestry(root: Path, run: str, names: Sequence[str]) -> list[tuple[str, str, dict[str, Any]]]:
+    """(stage, its run, its entry in `run.json`) of those of these stages that there are, in their order.
+
+    The last is looked for in `run`, each one before in the run that the one after it had its parent from.
+    """
+    found = []
+    for name in reversed(names):
+        entry = ((read_run(root, run) or {}).get("stages") or {}).get(name)
+        if entry is not None:
+            found.append((name, run, entry))
+            run = parent_run(root, run, name)
+    return found[::-1]
 
 
 def _require_before(key: str, stage: str, config: Config, before: Sequence[str]) -> None:

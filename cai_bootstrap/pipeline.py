@@ -16,7 +16,7 @@ from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import MissingArtifact, UserError
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.lineage import Parent, eval_step, find_parent, require_promoted
-from cai_bootstrap.stages.paths import Making
+from cai_bootstrap.stages.paths import Making, require_principles
 from cai_bootstrap.stages.stage import Stage, load_seeds, seeds_of
 from cai_bootstrap.steps import decide
 from cai_bootstrap.steps.base import audit_model, prepare_base
@@ -142,7 +142,10 @@ def bootstrap(
         stage.decide,
         settings=to_dict(config.stage.gate),
         inputs={"trained": outcome.trained, **outcome.arms, **before, **after, **told_of},
-        values={"stage": stage.name, "warnings": warnings_of(run, stage.name)},
+        values={
+            "stage": stage.name,
+            "warnings": [*warnings_of(run, stage.name), *making.principles.warnings, *_overridden(origin)],
+        },
     )
     told = [item.instruction for name in ("explicit", "implicit") for item in tasks.load_suite(name, "dev")]
     outcome.drift = step(
@@ -242,6 +245,8 @@ def run_stage(config: Config, until: str = "gate", *, made: list[Artifact] | Non
     for suite in suites_of(name):
         load_seeds(suite, config.stage.seeds)
     progress = ConsoleProgress()
+    for warning in require_principles(config).warnings:
+        progress.line(f"warning: {warning}")
     with Run(root, config.run, progress, made) as run:
         run.save_config(name, to_dict(config))
         engine = resolve_engine(run.folder, config.engine, progress)
@@ -313,6 +318,11 @@ def eval_settings(config: Config) -> dict[str, Any]:
 def warnings_of(run: Runner, stage: str) -> list[str]:
     """Warnings about validity that belong to the baseline and this stage so far."""
     return list(dict.fromkeys(text for name in ("baseline", stage) for text in run.warnings(name)))
+
+
+def _overridden(origin: Parent) -> list[str]:
+    """What a gate says of the stages that it builds on."""
+    return [f"stage {name} did not pass its gate, which was overridden: {why}" for name, why in origin.overridden.items()]
 
 
 def suites_of(stage: str) -> list[str]:

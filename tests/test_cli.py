@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 import cai_bootstrap
-from cai_bootstrap.__main__ import main
+from cai_bootstrap.__main__ import compose_job, main
 from cai_bootstrap.config import Config
 from cai_bootstrap.errors import CaiError, DiskFull, StepFailed, UserError
 from cai_bootstrap.records import GateResult
+from cai_bootstrap.report.card import model_card
 from cai_bootstrap.stages import CURRICULUM
 from cai_bootstrap.store.run import Run, Work, step
 
@@ -355,6 +356,21 @@ def test_status_shows_gates_rates_and_what_is_next(tmp_path: Path, run_cli: RunC
     told = json.loads(run_cli("status", "--json", "run=good", root=tmp_path)[1])
     assert [run["name"] for run in told["runs"]] == ["good"]
     assert told["runs"][0]["stages"][1]["strict"] == {"value": 0.725, "low": 0.68, "high": 0.766, "threshold": 0.7}
+
+
+def test_a_card_tells_what_the_gates_on_the_way_said(tmp_path: Path) -> None:
+    make_run(tmp_path, "forced", passed=False, override="to try stage 2")
+    with Run(tmp_path, "later") as run:
+        result = GateResult(stage="implicit", passed=True, checks=[], warnings=["a late warning"]).to_row()
+        gate = run.step("implicit", "gate", note_gate, settings={}, values={"result": result}, seed=1)
+        run.record_stage("implicit", gate, passed=True)
+        run.save_config("implicit", {"parent_run": "forced"})
+    card = model_card(compose_job("implicit", ["run=later", f"paths.root={tmp_path}"], ""))
+    assert card.startswith("# later/implicit\n")
+    assert "| explicit | forced | FAILED, overridden: to try stage 2 |" in card
+    assert "| implicit | later | passed |" in card
+    assert "- NOT passed: numbers\n- override: to try stage 2\n" in card
+    assert "- warning: a late warning\n" in card
 
 
 def test_status_uses_no_altered_gate_and_hides_no_other_run(tmp_path: Path, run_cli: RunCli) -> None:

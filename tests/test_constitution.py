@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cai_bootstrap.__main__ import main
 from cai_bootstrap.constitution import Constitution, load
+from cai_bootstrap.critiques import load_critiques
 from cai_bootstrap.errors import MissingArtifact, UserError
+from cai_bootstrap.resources import resource
 
 # The form of a published file: unquoted version and date, categories as one-key maps with wrong counts as text.
 WILD = """\
@@ -168,3 +171,24 @@ def test_the_digest_follows_the_content_and_nothing_else(tmp_path: Path) -> None
     assert digest_of(WILD.replace("relevant answers", "true answers")) != original
     assert digest_of(WILD.replace("1.10", "1.11")) != original
     assert isinstance(load(write(tmp_path, WILD)), Constitution)
+
+
+def test_a_bad_file_is_told_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "root"
+    for text, told in ((document("[one]"), "principles[0]='one' is not a map"), (None, "does not exist")):
+        path = tmp_path / "missing.yaml" if text is None else write(tmp_path, text)
+        words = ["stage=1", "engine=scripted", "model=tiny-random", f"constitution={path}", f"paths.root={root}"]
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{path}" in line
+        assert told in line
+    assert not root.exists()
+
+
+def test_worked_critiques_of_ours_serve_another_constitution(tmp_path: Path) -> None:
+    theirs = load(write(tmp_path, WILD.replace("honest_1", "be-fair")))
+    given = load_critiques(theirs)
+    assert next(iter(given)) == "be-fair"
+    assert given == load_critiques()
+    with pytest.raises(UserError, match="names no principle of the constitution"):
+        load_critiques(theirs, str(resource("data/seeds/constitutional.yaml")))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from data_path import some_model
 from scripted import ScriptedEngine, ScriptedSession
+from test_constitution import WILD
 
 from cai_bootstrap import stages
 from cai_bootstrap.__main__ import compose_job
@@ -58,9 +59,10 @@ def one_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages.stage, "load_seeds", as_one_form)
 
 
-def small(stage: str) -> Config:
+def small(stage: str, *more: str) -> Config:
     """The stage's own config with few instructions."""
     words = [
+        *more,
         "preset=small",
         f"stage.instructions.num_instructions={NUM_INSTRUCTIONS}",
         "stage.instructions.requests_per_shard=4",
@@ -70,8 +72,8 @@ def small(stage: str) -> Config:
     return compose_job(stage, words, "")
 
 
-def made(root: Path, stage: str, engine: ScriptedEngine) -> tuple[list[PreferencePair], Artifact]:
-    config = small(stage)
+def made(root: Path, stage: str, engine: ScriptedEngine, *more: str) -> tuple[list[PreferencePair], Artifact]:
+    config = small(stage, *more)
     with Run(root, "r") as run:
         model = some_model(run)
         outcome = Outcome(base=model)
@@ -130,6 +132,25 @@ def test_every_constitutional_pair_names_its_principle_and_none_teaches_to_refus
     table = kept.json("adherence.json")
     assert sum(entry["used"] for entry in table.values()) == int(kept.manifest["num_records"])
     assert sum(entry["used"] > 0 for entry in table.values()) >= 12
+
+
+def test_a_constitution_from_elsewhere_is_judged_by(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.yaml"
+    theirs.write_text(WILD)
+    pairs, _ = made(tmp_path, "constitutional", scripted("constitutional"), f"constitution={theirs}")
+    assert len(pairs) >= MIN_PAIRS
+    assert {pair.principle for pair in pairs} == {"helpful_1", "helpful_2", "honest_1"}
+    with Run(tmp_path, "r") as run:
+        calibration, critiques = (run.artifact("constitutional", name) for name in ("calibration", "critiques"))
+    assert calibration is not None
+    assert critiques is not None
+    # No worked critique is of a principle of theirs: nothing tells whether the critic is right, so it has no vote.
+    assert calibration.json("calibration.json") == {"harmful": None, "harmless": None}
+    assert all(
+        "Provide helpful, relevant answers." in row["critique_prompt"]
+        for row in critiques.rows()
+        if row["principle"] == "helpful_1"
+    )
 
 
 @pytest.mark.parametrize("call", [0, 7, 14])

@@ -102,7 +102,21 @@ def test_a_failed_gate_is_no_parent_unless_it_was_overridden(tmp_path: Path, imp
         lineage.find_parent(tmp_path, implicit)
     with Run(tmp_path, "mine") as run:
         trained(run, "explicit", passed=False, override="a smoke test")
-    assert lineage.find_parent(tmp_path, implicit) is not None
+    parent = lineage.find_parent(tmp_path, implicit)
+    assert parent is not None
+    assert parent.overridden == {"explicit": "a smoke test"}
+
+
+def test_an_override_is_handed_on_from_run_to_run(tmp_path: Path, generation: Config) -> None:
+    with Run(tmp_path, "theirs") as run:
+        trained(run, "explicit", passed=False, override="a smoke test")
+    with Run(tmp_path, "mine") as run:
+        run.save_config("implicit", {"parent_run": "theirs"})
+        trained(run, "implicit", passed=False, override="another")
+    generation.train.replay = 0
+    parent = lineage.find_parent(tmp_path, generation)
+    assert parent is not None
+    assert parent.overridden == {"explicit": "a smoke test", "implicit": "another"}
 
 
 def test_a_model_that_was_removed_is_named(tmp_path: Path, implicit: Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def kept_row(number: int, kind: str, text: str | None = None) -> dict[str, Any]:
     }
 
 
-def paired(run: Run, rows: list[dict[str, Any]], **changed: Any) -> Artifact:
+def paired(run: Run, rows: list[dict[str, Any]], heldout: Sequence[str] = (), **changed: Any) -> Artifact:
     settings = {**to_dict(configured().stage)["pairs"], **changed}
     continued = [
         completion(f" It goes on {row['prompt_id']}", "length" if n % 3 else "eos", prompt_id=row["prompt_id"]).to_row()
@@ -70,6 +71,7 @@ def paired(run: Run, rows: list[dict[str, Any]], **changed: Any) -> Artifact:
             "kept": given(run, "k", records__jsonl=rows),
             "rejected": given(run, "w", **files),
         },
+        values={"heldout": list(heldout)},
         seed=1,
     )
 
@@ -152,6 +154,30 @@ def test_a_wrong_number_replaces_a_number(tmp_path: Path) -> None:
     for pair in list(iter_pairs(made)):
         right, wrong = (int("".join(filter(str.isdigit, text))) for text in (pair.chosen, pair.rejected))
         assert 0 < abs(right - wrong) <= 3
+
+
+def test_what_meets_a_held_out_item_is_dropped_with_its_group(tmp_path: Path) -> None:
+    asked = {
+        3: 'Is the answer "A mole digs long tunnels." to "Who lives below the lawn?" correct?',
+        4: 'Is the answer "A mole." to "Who lives below the lawn?" correct?',
+        5: "Which animal lives below the lawn?",
+        6: 'Is the answer "Yes." to "Who can fly?" correct?',
+    }
+    rows = [{**row, **({"instruction": asked[n]} if n in asked else {})} for n, row in enumerate(ROWS[:40])]
+    rows[3]["group"] = rows[4]["group"] = "the mole"
+    rows[8]["text"] = "The bees build their hive."
+    heldout = [
+        "A mole digs long tunnels.",
+        "Which animals live below the lawns?",
+        "The bees build their hive.",
+        "Yes.",
+        "A mole.",
+    ]
+    with Run(tmp_path, "r") as run:
+        made = paired(run, rows, heldout, min_pairs=10)
+    met = [row["prompt_id"] for row in made.rows("dropped.jsonl") if row["reason"] == "meets a held-out item"]
+    assert met == ["p003", "p004", "p005", "p008"]
+    assert {pair.provenance["prompt_id"] for pair in iter_pairs(made)} == {row["prompt_id"] for row in rows} - set(met)
 
 
 def test_no_answer_is_chosen_too_often(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from data_path import given
+from test_constitution import WILD
 
 from cai_bootstrap import engines, lineage, planning, stages
 from cai_bootstrap.__main__ import compose_job, main
@@ -248,12 +249,27 @@ def test_stage_1_from_the_command_line_is_stamped_and_is_no_parent(
 def test_a_script_that_fails_stops_the_curriculum_and_an_override_stays_visible(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "theirs.yaml").write_text(WILD)
     words = [*WORDS, *SMALL, f"paths.root={tmp_path}", "engine.script=fails_explicit", "stage.gate.min_strict=0.5"]
+    words.append(f"constitution={tmp_path / 'theirs.yaml'}")
     assert main(["stage=1", *words]) == 1
     shown = capsys.readouterr().out
+    # What is odd in a constitution from elsewhere is told at once, and stands with the gate.
+    assert f"warning: {tmp_path / 'theirs.yaml'}: category 'helpfulness' claims '8 principles', counted 2" in shown
+    (gate,) = tmp_path.glob("data/store/explicit/gate-*/gate.json")
+    assert any("claims '8 principles', counted 2" in warning for warning in json.loads(gate.read_bytes())["warnings"])
     assert "Gate of stage explicit: NOT passed – scripted, no claim" in shown
     assert main(["stage=2", *words]) == 2
     assert "needs stage explicit of run=default, which has not passed its gate" in capsys.readouterr().err
     assert main(["stage=1", *words, "gate.override='only a rehearsal'"]) == 0
     assert main(["status", f"paths.root={tmp_path}"]) == 0
     assert "FAILED, overridden: only a rehearsal (scripted, no claim)" in capsys.readouterr().out
+    # Every gate after it says so, and the stage itself does even when it is called without the word.
+    assert main(["stage=2", *words]) in (0, 1)
+    assert "stage explicit did not pass its gate, which was overridden: only a rehearsal" in capsys.readouterr().out
+    assert main(["stage=1", *words]) == 1
+    capsys.readouterr()
+    assert main(["status", f"paths.root={tmp_path}"]) == 0
+    shown = capsys.readouterr().out
+    assert "FAILED, overridden before: only a rehearsal (scripted, no claim)" in shown
+    assert "warning: default/implicit: stage explicit did not pass its gate, which was overridden: only a rehearsal" in shown

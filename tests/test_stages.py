@@ -126,6 +126,15 @@ def test_stage_2_starts_from_stage_1s_model_and_must_keep_what_that_taught(root:
     checks = [check["name"] for check in json.loads(gate.read_text())["checks"]]
     assert "retention of explicit" in checks
 
+    target = root / "exported"
+    exported = [sys.executable, "-m", "cai_bootstrap", "export", str(target), "stage=2", f"paths.root={root}"]
+    subprocess.run(exported, capture_output=True, check=True)
+    card = (target / "README.md").read_text()
+    assert "from the base model gemma-3-270m (Gemma" in card
+    assert "| explicit | default | FAILED, overridden: six pairs only show that it runs |" in card
+    assert "- warning: stage explicit did not pass its gate, which was overridden: six pairs only show that it runs" in card
+    assert json.loads(gate.read_text())["checks"][0]["reason"] in card
+
 
 if importlib.util.find_spec("vllm"):
 

@@ -131,12 +131,27 @@ def test_pointers_links_and_gate(tmp_path: Path) -> None:
         "gate": {"digest": drafts.digest, "passed": False, "override": "me: a test"},
         "skipped": False,
         "warnings": ["only four prompts"],
+        "overrides": ["me: a test"],
     }
     folder = tmp_path / "data/runs/default/explicit"
     assert read_config(tmp_path, "default", "explicit") == {"seed": 1, "a": "é"}
     assert not (folder / "drafts").readlink().is_absolute()
     assert (folder / "drafts").resolve() == drafts.path.resolve()
     assert read_run(tmp_path, "other") is None
+
+
+def test_an_override_is_told_for_ever(tmp_path: Path) -> None:
+    with Run(tmp_path, "default") as run:
+        prompts, drafts = run_both(run)
+        run.record_stage("explicit", drafts, passed=False, override="me: a test")
+        run.record_stage("explicit", prompts, passed=False)  # another gate, without the word
+        assert (run.stage("explicit") or {})["gate"]["override"] is None
+        run.record_stage("explicit", drafts, passed=False, override="me: again")
+        run.record_stage("explicit", prompts, passed=True)
+        assert (run.stage("explicit") or {})["overrides"] == ["me: a test", "me: again"]
+    with Run(tmp_path, "default") as run:
+        run.step("explicit", "prompts", make_prompts, settings={"length": 5}, seed=1)
+        assert (run.stage("explicit") or {})["overrides"] == ["me: a test", "me: again"]
 
 
 def test_a_changed_setting_never_leaves_the_old_gate_or_later_steps(tmp_path: Path) -> None:

@@ -126,6 +126,21 @@ def test_without_a_trained_model_the_gap_is_shown(shown: Report) -> None:
     assert "Gate" not in text
 
 
+def test_principles_are_told_with_what_was_judged_by_them(shown: Report) -> None:
+    counted = {"adhered": 6, "judged": 8, "value": 0.75, "low": 0.409, "high": 0.929}
+    never = {"adhered": 0, "judged": 0, "value": None, "low": None, "high": None}
+    found = {
+        "be-kind": {"category": "respect", "used": 7, **counted},
+        "be-fair": {"category": "respect", "used": 2, **never},
+        "be-brief": {"category": "clarity", "used": 0, **never},
+    }
+    text = render_text(replace(shown, adherence=found))
+    assert re.search(r"be-kind +respect +7 +8 +75\.0 % \[40\.9, 92\.9\]\n", text)
+    assert re.search(r"be-brief +clarity +0 +0 +–\n", text)
+    assert "pairs by category: respect 9, clarity 0" in text
+    assert "By principle" not in render_text(shown)
+
+
 def test_rich_and_plain_say_the_same(shown: Report) -> None:
     console = Console(width=110, file=io.StringIO(), record=True)
     console.print(result_table(shown))

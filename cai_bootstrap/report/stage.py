@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,9 @@ from cai_bootstrap.steps.decide import eval_records
 from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.files import write_atomic
 from cai_bootstrap.store.run import Run
+
+_KEPT = re.compile(r"kept(-\d+)?")
+"""The steps that choose, a round each; the pilot's is another."""
 
 
 class Outcome(Protocol):
@@ -68,6 +72,7 @@ def print_outcome(
         call_minutes=seconds / 60,
         warnings=warnings,
         judging=_judging(outcome.gate),
+        adherence=_adherence(run, name),
         ledger=drift_ledger(run),
         scripted=config.engine.is_scripted,
     )
@@ -93,6 +98,13 @@ def _judging(gate: Artifact | None) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = gate.json("judging.json")["by_corruption"]
     return found
+
+
+def _adherence(run: Run, stage: str) -> dict[str, Any]:
+    """What the choice among revisions counted by principle, in the last round; empty where there are no principles."""
+    rounds = [step for step in (run.stage(stage) or {"steps": {}})["steps"] if _KEPT.fullmatch(step)]
+    kept = run.artifact(stage, rounds[-1]) if rounds else None
+    return {} if kept is None or "adherence.json" not in kept.manifest["files"] else dict(kept.json("adherence.json"))
 
 
 def finished_before(config: Config, run: Run) -> str:

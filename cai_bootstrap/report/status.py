@@ -67,6 +67,7 @@ def _describe_run(root: Path, name: str) -> dict[str, Any]:
 
 def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, Any]:
     gate, checks, error, scripted = entry.get("gate"), [], None, False
+    warnings = list(entry.get("warnings", []))
     if gate is not None:
         try:
             # A later round's gate has a name of its own.
@@ -76,7 +77,9 @@ def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, 
                 error = "the gate's artifact is gone: run the stage again"
             else:
                 scripted = artifact.is_scripted
-                checks = GateResult.from_row(artifact.json(GATE_FILE)).checks
+                result = GateResult.from_row(artifact.json(GATE_FILE))
+                checks = result.checks
+                warnings = list(dict.fromkeys([*warnings, *result.warnings]))
         except (CorruptArtifact, MissingArtifact) as problem:
             error = str(problem)
         except (TypeError, ValueError) as problem:
@@ -90,7 +93,8 @@ def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, 
         "strict": None if strict is None else {key: strict[key] for key in ("value", "low", "high", "threshold")},
         "checks": checks,
         "scripted": scripted,
-        "warnings": list(entry.get("warnings", [])),
+        "warnings": warnings,
+        "overrides": list(entry.get("overrides", [])),
         "error": error,
     }
 
@@ -169,15 +173,19 @@ def outdated_word(anew: str) -> str:
 
 
 def gate_word(stage: Mapping[str, Any]) -> str:
-    """How a stage's gate stands, from its entry in `run.json`, in a word or two."""
-    if stage["skipped"]:
-        return "skipped (no gap)"
+    """How a stage's gate stands, from its entry in `run.json`, in a word or two, with what it was ever overridden for."""
     gate = stage["gate"]
-    if gate is None:
-        return "not yet"
-    if gate["passed"]:
-        return "passed"
-    return f"FAILED, overridden: {gate['override']}" if gate.get("override") else "FAILED"
+    now = gate.get("override") if gate else None
+    before = [reason for reason in stage.get("overrides", []) if reason != now]
+    if stage["skipped"]:
+        word = "skipped (no gap)"
+    elif gate is None:
+        word = "not yet"
+    elif gate["passed"]:
+        word = "passed"
+    else:
+        word = f"FAILED, overridden: {now}" if now else "FAILED"
+    return f"{word}, overridden before: {'; '.join(before)}" if before else word
 
 
 def _percent(share: float) -> str:

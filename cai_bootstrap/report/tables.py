@@ -42,6 +42,8 @@ class Report:
     """Columns and rows of the drift ledger."""
     judging: Mapping[str, Any] = field(default_factory=dict)
     """By what is wrong with an answer the rates of `evals.judging`, where the stage teaches to judge."""
+    adherence: Mapping[str, Any] = field(default_factory=dict)
+    """By principle what `steps.adherence` counts, where the stage revises by principles."""
     gap: str = ""
     """Whether there was something to train, in a sentence."""
     scripted: bool = False
@@ -86,6 +88,8 @@ def _sections(report: Report) -> Iterator[Section]:
     yield from _paired(report.arms, report.trained, report.gap)
     if report.judging:
         yield _judging(report.judging)
+    if report.adherence:
+        yield _adherence(report.adherence)
     if report.gate is not None:
         yield _gate(report.gate, stamp)
     columns, rows = report.ledger
@@ -148,6 +152,25 @@ def _judging(by_corruption: Mapping[str, Any]) -> Section:
             [corruption, str(rates["trained"]["total"]), *(percent(Rate.from_row(rates[judge])) for judge in judges)]
             for corruption, rates in by_corruption.items()
         ],
+    )
+
+
+def _adherence(by_principle: Mapping[str, Any]) -> Section:
+    used: dict[str, int] = {}
+    for found in by_principle.values():
+        used[found["category"]] = used.get(found["category"], 0) + found["used"]
+    rows = []
+    for principle, found in by_principle.items():
+        told = "–"
+        if found["judged"]:
+            interval = {key: float(found[key]) for key in ("value", "low", "high")}
+            told = percent(Rate(successes=found["adhered"], total=found["judged"], **interval))
+        rows.append([principle, found["category"], str(found["used"]), str(found["judged"]), told])
+    return Section(
+        title="By principle: pairs that name it, and revisions that the critic prefers by it in both orders",
+        columns=["principle", "category", "pairs", "judged", "preferred [95 %]"],
+        rows=rows,
+        lines=["pairs by category: " + ", ".join(f"{category} {number}" for category, number in used.items())],
     )
 
 

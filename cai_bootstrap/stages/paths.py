@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from cai_bootstrap import constitution
+from cai_bootstrap import stages
 from cai_bootstrap.config import Config, to_dict
+from cai_bootstrap.constitution import Constitution, load
 from cai_bootstrap.critiques import load_critiques
 from cai_bootstrap.engines import classifiers
 from cai_bootstrap.engines.session import Session
+from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals import tasks
 from cai_bootstrap.stages.stage import Stage, load_seeds, texts_in
 from cai_bootstrap.steps.critique import texts_of, write_critiques, write_originals, write_revisions
-from cai_bootstrap.steps.duplicates import content_words
+from cai_bootstrap.steps.duplicates import content_words, quoted
 from cai_bootstrap.steps.flawed import spelt
 from cai_bootstrap.steps.gather import gather_prompts
 from cai_bootstrap.steps.generate import draft_candidates, write_rejected
@@ -35,8 +37,6 @@ _MIN_TIMES_PILOT = 4
 _NUM_PLANTED_A_FORM = 3
 _NUM_PLANTED_CASES = 60
 _SOUND_SEEDS = ("explicit", "implicit", "generation", "constitutional")
-_QUOTED = re.compile(r'"([^"]* [^"]* [^"]*)"')
-"""A draft, an answer or a question inside an instruction; single words and pairs of them stand everywhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,11 @@ class Making:
     """Models of stages before by what they do in this one; empty where the parent does everything."""
     answers: Mapping[str, Artifact]
     """Kept answers of stages before that this one makes its tasks of too, by stage."""
+
+    @functools.cached_property
+    def principles(self) -> Constitution:
+        """What is judged by."""
+        return principles_of(self.config)
 
     def model_for(self, role: str) -> Artifact:
         """Whose turn it is: the model that has the role, the parent where none has."""
@@ -99,7 +104,7 @@ def few_shot_pairs(making: Making) -> Artifact:
         values={
             "shots": seeds["shots"],
             "kinds": list(map(list, making.stage.kinds)),
-            "principles": [text for _, text in constitution.load().in_order()],
+            "principles": [text for _, text in making.principles.in_order()],
             **_more_planted(making.stage),
         },
     )
@@ -150,7 +155,7 @@ def _few_shot_answers(making: Making) -> Answers:
         judge_candidates,
         settings={"methods": methods, "shard_size": c["selection"]["shard_size"], **sampled},
         inputs={"model": writer, "instructions": instructions, "candidates": candidates},
-        values={"shots": seeds["shots"], "principles": [list(entry) for entry in constitution.load().in_order()]},
+        values={"shots": seeds["shots"], "principles": [list(entry) for entry in making.principles.in_order()]},
     )
     kept = run(
         "kept",
@@ -211,7 +216,7 @@ def constitutional_pairs(making: Making) -> Artifact:
 
     Each round is done by the model that the stage before taught it to (`stage.roles`).
     """
-    values = {"principles": texts_of(constitution.load().principles), "examples": _critiques()}
+    values = {"principles": texts_of(making.principles.principles), "examples": _critiques(making.config)}
     identity = making.config.engine.identity()
     judge = {"model": making.model_for("judge")}
     calibration = making.run("calibration", calibrate_critic, settings=identity, inputs=judge, values=values)
@@ -224,7 +229,8 @@ def constitutional_pairs(making: Making) -> Artifact:
 def _constitutional_answers(making: Making, calibration: Artifact) -> Answers:
     run, config = making.run, making.config
     seeds, sampled, c = making.seeds, config.engine.identity(), to_dict(config.stage)
-    principles, size = texts_of(constitution.load().principles), {"shard_size": c["responses"]["shard_size"], **sampled}
+    principles, size = texts_of(making.principles.principles), {"shard_size": c["responses"]["shard_size"], **sampled}
+    examples = _critiques(config)
     sampling = c["responses"]["sampling"]
 
     instructions = _instructions(making, making.model_for("prompts"))
@@ -250,21 +256,21 @@ def _constitutional_answers(making: Making, calibration: Artifact) -> Answers:
         write_critiques,
         settings={"sampling": sampling, **size},
         inputs={"model": making.model_for("critic"), "originals": originals},
-        values={"principles": principles, "applies": seeds["applies"], "examples": _critiques()},
+        values={"principles": principles, "applies": _applies(making), "examples": examples},
     )
     revisions = run(
         "revisions",
         write_revisions,
         settings={"sampling": sampling, "num_candidates": c["responses"]["num_candidates"], **size},
         inputs={"model": making.model_for("reviser"), "critiques": critiques},
-        values={"principles": principles, "examples": _critiques()},
+        values={"principles": principles, "examples": examples},
     )
     verdicts = run(
         "verdicts",
         judge_revisions,
         settings=size,
         inputs={"model": making.model_for("judge"), "revisions": revisions, "calibration": calibration},
-        values={"principles": principles, "examples": _critiques()},
+        values={"principles": principles, "examples": examples},
     )
     kept = run(
         "kept",
@@ -272,7 +278,7 @@ def _constitutional_answers(making: Making, calibration: Artifact) -> Answers:
         heavy=False,
         settings={"min_scores": c["selection"]["min_scores"]},
         inputs={"revisions": revisions, "verdicts": verdicts, "calibration": calibration},
-        values={"principles": principles, "examples": _critiques(), "refusals": seeds["refusals"]},
+        values={"principles": principles, "examples": examples, "refusals": seeds["refusals"]},
     )
     return Answers(instructions, revisions, _screened(making, kept))
 
@@ -291,7 +297,8 @@ def _reject_and_pair(making: Making, candidates: Artifact, kept: Artifact) -> Ar
     inputs = {"model": parent, "candidates": candidates, "kept": kept, "rejected": rejected}
     if making.earlier is not None:
         inputs["earlier"] = making.earlier
-    return run("pairs", make_pairs, heavy=False, settings=c["pairs"], inputs=inputs)
+    values = {"heldout": [*heldout(), *_goals()]}
+    return run("pairs", make_pairs, heavy=False, settings=c["pairs"], inputs=inputs, values=values)
 
 
 @functools.cache
@@ -299,12 +306,39 @@ def heldout() -> list[str]:
     """The instructions of every held-out suite, in both splits, and what they quote: what no stage may train on."""
     suites = [tasks.load_suite(name, split) for name in tasks.SUITE_SHA256 for split in tasks.SPLITS]
     told = [item.instruction for suite in suites for item in suite]
-    return [*told, *(text for instruction in told for text in _QUOTED.findall(instruction))]
+    return [*told, *(text for instruction in told for text in quoted(instruction))]
 
 
 @functools.cache
-def _critiques() -> dict[str, list[list[str]]]:
-    return {id_: [list(dataclasses.astuple(critique)) for critique in given] for id_, given in load_critiques().items()}
+def _goals() -> list[str]:
+    """The right revisions of the held-out drafts."""
+    suites = [tasks.load_suite(name, split) for name in tasks.SUITE_SHA256 for split in tasks.SPLITS]
+    return [goal for suite in suites for item in suite for goal in item.arguments.get("goals", ())]
+
+
+def principles_of(config: Config) -> Constitution:
+    """The constitution that a run judges by. Raises as `constitution.load` does."""
+    return load(None if config.constitution is None else Path(config.constitution))
+
+
+def require_principles(config: Config) -> Constitution:
+    """As `principles_of`. Raises UserError too, before any work, for worked critiques that the stage cannot be given."""
+    name = config.stage.name
+    if name != stages.CURRICULUM[0] and stages.load(name).path is constitutional_pairs:
+        _critiques(config)
+    return principles_of(config)
+
+
+def _critiques(config: Config) -> dict[str, list[list[str]]]:
+    worked = load_critiques(principles_of(config), config.stage.seeds)
+    return {id_: [list(dataclasses.astuple(critique)) for critique in given] for id_, given in worked.items()}
+
+
+def _applies(making: Making) -> dict[str, list[str]]:
+    applies = making.seeds.get("applies")
+    if not isinstance(applies, dict):
+        raise UserError(f"the seed pool {making.config.stage.seeds} has no 'applies': write ids of principles by form or kind")
+    return applies
 
 
 def _instructions_of(pairs: Artifact | None) -> list[str]:
@@ -340,6 +374,6 @@ _CONSTRUCTED_FROM: dict[str, Callable[[Making], Any]] = {
     "sentences": lambda making: _spread(load_seeds("revision")["sentences"], _num_cases(making)),
     "worked": lambda making: _spread(load_seeds("evaluation")["worked"], _num_cases(making)),
     "lexicon": lambda _: _lexicon(),
-    "principles": lambda _: {principle.id: principle.text for principle in constitution.load().principles},
+    "principles": lambda making: {principle.id: principle.text for principle in making.principles.principles},
 }
 """What a stage's `construct` may be given beside the kept answers (`Stage.constructed_from`)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,12 +33,33 @@ _SMALL = frozenset(
 NEAR_DUPLICATE = 0.7
 """Jaccard similarity of shingles from which two answers count as one."""
 _NONE = -1
+_QUOTED = re.compile(r'"([^"]* [^"]* [^"]*)"')
+"""A draft, an answer or a question inside an instruction; single words and pairs of them stand everywhere."""
+_NUM_WORDS_TOLD = 3
 
 
 def shingles(text: str) -> set[str]:
     """Words and pairs of neighbouring words, frames such as «Write a sentence with the word» left out."""
     words = _meaning(text) or english.plain(text).split()
     return {*words, *_neighbours(words)}
+
+
+def quoted(instruction: str) -> list[str]:
+    """What an instruction quotes of three words or more."""
+    return _QUOTED.findall(instruction)
+
+
+def meets(index: DuplicateIndex, instruction: str, answer: str) -> bool:
+    """Whether a task is (nearly) a text of `index`, quotes one, or is answered by the very words of one.
+
+    Texts of less than three words are left out: they stand everywhere.
+    """
+    asked = [text for text in (instruction, *quoted(instruction)) if _tells(text)]
+    return any(index.find(text) in ("exact", "near") for text in asked) or (_tells(answer) and index.find(answer) == "exact")
+
+
+def _tells(text: str) -> bool:
+    return len(text.split()) >= _NUM_WORDS_TOLD
 
 
 def content_words(text: str) -> frozenset[str]:

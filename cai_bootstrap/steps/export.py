@@ -16,11 +16,12 @@ from cai_bootstrap.store.files import full_disk, sync_folder
 from cai_bootstrap.store.run import read_run, run_folder
 
 TEMPLATE_FILE = "chat_template.jinja"
+CARD_FILE = "README.md"
 _MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 
-def export_stage(config: Config, target: Path) -> str:
-    """Copy the stage's merged model to `target` with a chat template; returns a line that says so."""
+def export_stage(config: Config, target: Path, card: str) -> str:
+    """Copy the stage's merged model to `target` with a chat template and its card; returns a line that says so."""
     root = Path(config.paths.root)
     state = read_run(root, config.run) or {"stages": {}}
     steps = state["stages"].get(config.stage.name, {}).get("steps", {})
@@ -36,12 +37,12 @@ def export_stage(config: Config, target: Path) -> str:
             f"the model of stage {config.stage.name} of run={config.run} is scripted and claims nothing: outside it would "
             "carry no stamp; export one of another run=NAME"
         )
-    export_model(folder, target)
+    export_model(folder, target, card)
     return f"exported {config.run}/{config.stage.name} to {target}"
 
 
-def export_model(model_folder: Path, target: Path) -> None:
-    """Copy the merged model in `model_folder` to `target`, a new or empty folder, with `chat_template`.
+def export_model(model_folder: Path, target: Path, card: str = "") -> None:
+    """Copy the merged model in `model_folder` to `target`, a new or empty folder, with `chat_template`, `card` as README.md.
 
     The template takes one user message, and one assistant message after it; it refuses what was never trained (a system
     message, several turns) and texts that hold special tokens, which training saw as plain characters. The folder
@@ -59,6 +60,8 @@ def export_model(model_folder: Path, target: Path) -> None:
         for file in files:
             shutil.copyfile(file, partial / file.name)
         _add_template(partial)
+        if card:
+            (partial / CARD_FILE).write_text(card, encoding="utf-8")
         sync_folder(partial)
         partial.rename(target.absolute())
     except CaiError:  # some are OSErrors too

@@ -16,6 +16,7 @@ from cai_bootstrap import templates
 from cai_bootstrap.errors import StepFailed
 from cai_bootstrap.evals import english
 from cai_bootstrap.records import PreferencePair
+from cai_bootstrap.steps.duplicates import DuplicateIndex, meets
 from cai_bootstrap.steps.kinds import asks_for
 from cai_bootstrap.steps.negatives import MAX_TRIES, NEGATIVES, Answer, Sources, Written, is_worse
 from cai_bootstrap.steps.shards import chunks
@@ -24,6 +25,8 @@ from cai_bootstrap.store.provenance import code_revision
 from cai_bootstrap.store.run import Work, step
 
 PAIRS = "pairs.parquet"
+HELDOUT_SIMILARITY = 0.9
+"""Jaccard similarity of shingles from which a task counts as a held-out one."""
 _ROW_GROUP = 1000
 """Pairs in memory at once while a file is written or read."""
 
@@ -43,13 +46,21 @@ _SCHEMA = pa.schema(
 )
 
 
-@step(version=10)
+@step(version=11)
 def make_pairs(
-    work: Work, *, model: Artifact, candidates: Artifact, kept: Artifact, rejected: Artifact, **earlier: Artifact
+    work: Work,
+    *,
+    model: Artifact,
+    candidates: Artifact,
+    kept: Artifact,
+    rejected: Artifact,
+    heldout: list[str],
+    **earlier: Artifact,
 ) -> None:
     """`pairs.parquet` (columns `prompt`, `chosen`, `rejected` and the provenance) and `statistics.json`.
 
-    `earlier` holds the pairs of an earlier round, which come first.
+    `earlier` holds the pairs of an earlier round, which come first. A task that meets a text of `heldout` (`duplicates.meets`)
+    is dropped with its whole group, whoever wrote it: what is trained on is checked in every run, not only what was asked for.
 
     Raises StepFailed when fewer than `min_pairs` come, UserError's kin for a rejected kind that is not known.
     """
@@ -62,7 +73,7 @@ def make_pairs(
     }
     tally = Tally()
     earlier_pairs = itertools.chain.from_iterable(map(iter_pairs, earlier.values()))
-    new_pairs = _new_pairs(work, kept, rejected, constant, tally)
+    new_pairs = _new_pairs(work, kept, rejected, _met(kept, heldout), constant, tally)
     work.drop([])
     write_pairs(work, _enough(itertools.chain(earlier_pairs, new_pairs), tally, work.settings["min_pairs"]))
     work.write_json("statistics.json", tally.statistics())
@@ -137,10 +148,21 @@ def _enough(pairs: Iterable[PreferencePair], tally: Tally, min_pairs: int) -> It
         )
 
 
+def _met(kept: Artifact, heldout: Sequence[str]) -> set[str]:
+    """The groups of the kept answers of which one meets a held-out text; the id of one that has no group."""
+    index = DuplicateIndex(HELDOUT_SIMILARITY)
+    index.add(heldout)
+    return {_group(row) for row in kept.iter_rows() if meets(index, row["instruction"], row["text"])}
+
+
+def _group(row: Mapping[str, Any]) -> str:
+    return str(row.get("group") or row["prompt_id"])
+
+
 def _new_pairs(
-    work: Work, kept: Artifact, rejected: Artifact, constant: dict[str, Any], tally: Tally
+    work: Work, kept: Artifact, rejected: Artifact, met: Collection[str], constant: dict[str, Any], tally: Tally
 ) -> Iterator[PreferencePair]:
-    """A pair for each kept answer, in order; drops those that are said too often or have no other text to reject."""
+    """A pair for each kept answer, in order; drops those that are `met`, said too often, or have no other text to reject."""
     rng = random.Random(work.seed)
     answers = list(map(Answer.of, kept.iter_rows()))
     sources = Sources(
@@ -162,6 +184,9 @@ def _new_pairs(
             work.drop([{**row, "step": "pairs", "reason": "this answer is chosen often enough"}])
             continue
         chosen, rejected_kind = templates.response(answer.text), next(kinds)
+        if _group(row) in met:
+            work.drop([{**row, "step": "pairs", "reason": "meets a held-out item"}])
+            continue
         for _ in range(MAX_TRIES):
             text, eos, origin = NEGATIVES[rejected_kind](answer, sources, rng)
             if english.plain(text) != english.plain(chosen) or not eos:

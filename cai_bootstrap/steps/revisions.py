@@ -39,10 +39,11 @@ def calibrate_critic(work: Work, *, session: Session, model: Artifact, principle
     reaches one half has no vote on what is kept of that kind, and leaves a warning.
     """
     texts = {id_: text for id_, text, _ in principles}
-    planted = [(id_, i, worse, better) for id_, of in examples.items() for i, worse, _, better in of if better != worse]
+    known = {id_: of for id_, of in examples.items() if id_ in texts}
+    planted = [(id_, i, worse, better) for id_, of in known.items() for i, worse, _, better in of if better != worse]
     engine = start_engine(work, session, model)
     items = [(texts[id_], i, better, worse) for id_, i, worse, better in planted]
-    work.shard(0, lambda _: [{"margins": list(margins)} for margins in preference_margins(engine, items)])
+    work.shard(0, lambda _: [{"margins": list(margins)} for margins in (preference_margins(engine, items) if items else [])])
     margins = [row["margins"] for row in work.rows_of([0])]
     told: dict[str, Any] = {}
     for kind in _CALIBRATED:

@@ -165,16 +165,21 @@ class Run:
     def record_stage(
         self, stage: str, gate: Artifact | None, passed: bool, skipped: bool = False, override: str | None = None
     ) -> None:
-        """Record a stage's gate. `override` names who let a failed gate pass and why; it stays as long as the gate."""
+        """Record a stage's gate. `override` names who let a failed gate pass and why.
+
+        It stays as long as the gate, and in the stage's `overrides` for ever, whatever gate comes after.
+        """
         entry = self._entry(stage)
         if override is None and gate is not None and (entry["gate"] or {}).get("digest") == gate.digest:
             override = entry["gate"]["override"]
+        if override is not None and override not in entry.setdefault("overrides", []):
+            entry["overrides"].append(override)
         entry["gate"] = None if gate is None else {"digest": gate.digest, "passed": passed, "override": override}
         entry["skipped"] = skipped
         self._save(self._state)
 
     def stage(self, stage: str) -> dict[str, Any] | None:
-        """What `run.json` holds on a stage (steps, gate, skipped, warnings), a copy; None when it never started."""
+        """What `run.json` holds on a stage (steps, gate, skipped, warnings, overrides), a copy; None when it never started."""
         self._require_held()
         entry = self._state["stages"].get(stage)
         return None if entry is None else dict(json.loads(json.dumps(entry)))
