@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/pytest
 
 help:
 	@echo "make run        set up, then stage 1 with the default model (more words: make run ARGS='preset=small')"
-	@echo "make test       set up, then every test"
+	@echo "make test       set up, then the tests, slow ones too; vLLM's after make setup-vllm only, and not that of test-long"
 	@echo "make check      lint, types, import contract and fast tests; four minutes"
 	@echo "make setup      create $(VENV) and install what constraints/cpu.txt pins; at once when nothing changed"
 	@echo "make crash      the promises, proved: kills, power cuts, full disks, races, damage; 45 minutes"

@@ -26,7 +26,7 @@ usage:
 verbs:
   status [--json]        every run, stage and gate, and what to run next
   plan [stage=...]       what would run or is done already, and what it takes; writes nothing
-  doctor [--json]        this machine, versions, measured limits, what the model really receives
+  doctor [--json]        this machine, versions, what is missing, measured limits, what the model really receives
   verify [run=NAME]      every artifact of the runs against its hashes, and how it came about against its address
   gc [--yes] [--partial] removes what no run refers to; asks first
   export DIR stage=...   a copy of a stage's merged model with a chat template, for other tools
@@ -85,8 +85,11 @@ With -m: for every combination, and which steps an earlier job computes for a la
     "doctor": """\
 usage: python -m cai_bootstrap doctor [--json] [model=MODEL] [key=value ...]
 
-The machine, library versions, measured limits (matrix rates, memory bandwidth, disk), and what the model really
-receives: token ids of a sample prompt, BOS, template tokens, sentinel completions. --json prints the same as JSON.
+The machine, library versions with those that are known to break together, measured limits (matrix rates, memory
+bandwidth, disk), and what the model really receives: token ids of a sample prompt, BOS, template tokens, sentinel
+completions. Of what only some models, engines, trainings and sweeps take it tells the version, or the command that
+installs it: models, smollm2, vllm, ray, hydra-ray-launcher, bitsandbytes, accelerate, unsloth, deepspeed. --json prints
+the same as JSON.
 """,
     "verify": """\
 usage: python -m cai_bootstrap verify [run=NAME] [paths.root=DIR]

@@ -18,9 +18,9 @@ NF4_BITS = 4.127
 of these: 4 + 8/64 + 32/(64·256) (Dettmers et al. 2023, arXiv:2305.14314, section 3)."""
 BYTES = {"float32": 4, "bfloat16": 2, "fp8": 1}
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-_OPTIMIZED_BYTES = 16
-"""Of each trained weight: itself, its gradient and AdamW's two moments in fp32 (Rajbhandari et al. 2020, arXiv:1910.02054,
-section 3.1, without the 16-bit copies, which an adapter in fp32 does not have)."""
+_TRAINED_BYTES, _MOMENTS_BYTES = 8, 8
+"""Of each trained weight: itself with its gradient, and AdamW's two moments, all in fp32 (Rajbhandari et al. 2020,
+arXiv:1910.02054, section 3.1, without the 16-bit copies, which an adapter in fp32 does not have)."""
 _LIBRARIES = {"cpu": 0.9 * GIB, "cuda": 0.6 * GIB}
 """Python with torch and transformers (measured: 0.8 to 0.9 GiB before an engine, 1.01 before a training); on a GPU the CUDA
 context with its libraries' workspaces."""
@@ -181,7 +181,8 @@ def training_peak(shape: ModelShape, own: TrainSettings) -> Peak:
     trained = num_lora(shape, own.lora)
     parts = {
         "weights": weights,
-        "LoRA and optimizer": trained * _OPTIMIZED_BYTES,
+        "LoRA": trained * _TRAINED_BYTES,
+        "optimizer": trained * _MOMENTS_BYTES,
         "activations": activations + unpacked,
         "logits": logits,
         "frozen layers' states": own.kept_tokens * shape.hidden * stream,

@@ -3,7 +3,8 @@
 #   scripts/gpu_check.sh [--wheels DIR] [--device cuda] [--shape 32b,7b] [--json FILE] [--work DIR] [--minutes 8.8]
 #   scripts/gpu_check.sh --make-wheels DIR [--python 3.12] [--constraints FILE]
 # It takes $PYTHON, else .venv, else python3. The second form needs a package index and no GPU: it downloads into DIR what a
-# machine with torch, transformers and PEFT still lacks, for that machine's Python. --wheels puts them beside its packages.
+# machine with torch, transformers, PEFT, pandas and pyarrow still lacks, for that machine's Python. --wheels puts them beside its
+# packages. What is missing is told before anything is measured.
 set -euo pipefail
 root="$(cd "$(dirname "$0")/.." && pwd)"
 python="${PYTHON:-}"
@@ -11,7 +12,7 @@ if [ -z "$python" ]; then
   python=python3
   if [ -x "$root/.venv/bin/python" ]; then python="$root/.venv/bin/python"; fi
 fi
-needed=(bitsandbytes datasets dill multiprocess trl)
+needed=(bitsandbytes datasets dill multiprocess trl xxhash)
 max_bytes=60000000
 
 wheels="" target="" version=3.12 words=()
@@ -59,4 +60,5 @@ if [ -n "$wheels" ]; then
     "$wheels"/*.whl
 fi
 export PYTHONPATH="$root${site:+:$site}${PYTHONPATH:+:$PYTHONPATH}"
+"$python" -m benchmarks.gpu.needed "$constraints" "${needed[@]}" # a rented minute is not for finding out what is missing
 "$python" -m benchmarks.gpu ${words[@]+"${words[@]}"}

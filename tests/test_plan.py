@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
+import itertools
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import RunCli
+from conftest import CHECKOUT, RunCli
 
 from cai_bootstrap import planning, stages
 from cai_bootstrap.__main__ import compose_job, main
 from cai_bootstrap.config import Config, EngineConfig
 from cai_bootstrap.engines import machine
 from cai_bootstrap.errors import UserError
+from cai_bootstrap.estimates import GIB
 from cai_bootstrap.report.fit import require_fit
 from cai_bootstrap.report.forecast import made
 from cai_bootstrap.report.plan import Row, planned_rows, render_plan
@@ -57,6 +62,105 @@ def test_the_whole_curriculum_of_a_32b_model_is_planned_without_a_gpu_and_writes
     assert "assumed: a100_80gb, 312 TFLOP/s" in shown
     assert "does not fit" not in shown
     assert list(tmp_path.iterdir()) == []
+
+
+@functools.cache
+def whole_plan(experiment: str) -> str:
+    """Of the whole curriculum, under a root that holds nothing."""
+    words = (f"experiment={experiment}", "paths.root=not-there")
+    return render_plan(rows_of(*[composed(*words, stage=name) for name in stages.CURRICULUM]), {})
+
+
+def largest(shown: str) -> dict[str, tuple[str, dict[str, float]]]:
+    """By phase what takes most memory, and the parts of that."""
+    found = {}
+    lines = shown.splitlines()
+    for number, line in enumerate(lines, start=1):
+        if line.startswith("most memory in "):
+            phase, _, told = line.removeprefix("most memory in ").removesuffix(":").partition(": ")
+            below = itertools.takewhile(lambda part: part.startswith("  "), lines[number:])
+            parts = [part.rpartition(" ") for part in " ".join(map(str.strip, below)).split(", ")]
+            found[phase] = told, {name: float(size) for name, _, size in parts}
+    return found
+
+
+def test_the_readme_shows_what_plan_prints() -> None:
+    lines = (CHECKOUT / "README.md").read_text(encoding="utf-8").splitlines()
+    (start,) = [number for number, line in enumerate(lines) if line.split()[:3] == ["run", "stage", "step"]]
+    block = itertools.takewhile(lambda line: not line or line.startswith("    "), lines[start:])
+    told = [line[4:].rstrip() for line in block if line.strip() not in ("", "…")]
+    assert any(line.startswith("in all") for line in told)
+    printed = {line.rstrip() for line in whole_plan("qwen32b_a100").splitlines()}
+    stale = [line for line in told if line not in printed]
+    assert not stale, "print it anew: python -m cai_bootstrap plan experiment=qwen32b_a100 stage=all"
+
+
+@pytest.mark.parametrize("experiment", ["qwen7b_24gb", "qwen32b_a100", "qwen32b_h100", "qwen32b_h200"])
+def test_every_experiment_on_a_gpu_fits_its_card(experiment: str) -> None:
+    shown = whole_plan(experiment)
+    assert "does not fit" not in shown
+    assert largest(shown).keys() == {"generation", "training", "merging"}
+
+
+OF_TRAINING = {"weights", "LoRA", "optimizer", "activations", "logits", "kept blocks", "libraries"}
+OF_MERGING = {"weights", "activations", "logits", "libraries"}
+
+
+@pytest.mark.parametrize(
+    ("words", "of_generation", "ram"),
+    [
+        ((A100,), {"weights", "KV cache", "activations"}, " RAM"),
+        (("machine=two_cores",), {"weights", "KV cache", "activations", "logits", "kept blocks", "libraries"}, ""),
+    ],
+)
+def test_the_parts_of_the_most_memory_are_told_of_each_phase(
+    words: tuple[str, ...], of_generation: set[str], ram: str, tmp_path: Path
+) -> None:
+    rows = rows_of(composed(*words, f"paths.root={tmp_path}"))
+    found = largest(render_plan(rows, {}))
+    assert {phase: set(parts) for phase, (_, parts) in found.items()} == {
+        "generation": of_generation,
+        "training": OF_TRAINING,
+        "merging": OF_MERGING,
+    }
+    for phase, (told, parts) in found.items():
+        peak = max(row.forecast.peak.gib for row in rows if row.forecast.peak is not None and row.forecast.phase == phase)
+        assert told.endswith(f", {peak:.1f} GiB{ram if phase == 'merging' else ''}")
+        assert sum(parts.values()) == pytest.approx(peak, abs=0.05 * len(parts))
+
+
+def test_the_rate_of_rent_changes_the_dollars_and_nothing_else() -> None:
+    def told(rate: str) -> tuple[str, str, str]:
+        shown = planned(A100, "paths.root=not-there", f"machine.dollars_per_hour={rate}")
+        (line,) = [line for line in shown.splitlines() if line.startswith("in all")]
+        *_, hours, dollars, _ = line.split()
+        return shown, hours, dollars
+
+    (_, hours, dollars), (dearer, same_hours, more), (free, still, none) = (told(rate) for rate in ("1.8", "3.6", "0"))
+    assert hours == same_hours == still
+    assert float(more) == pytest.approx(2 * float(dollars), abs=0.015)
+    assert "$3.60 an hour" in dearer
+    assert none == "–"
+    assert "an hour" not in free
+
+
+def test_a_disk_with_less_room_than_is_planned_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = {"device": "cpu", "fp32_gflops": 150.0, "bf16_gflops": 1.0, "bandwidth_gb_s": 30.0}
+    monkeypatch.setattr(machine, "measure_in_child", lambda device: measured)
+
+    def told(free_gib: float, *words: str) -> list[str]:
+        def usage(folder: Path) -> SimpleNamespace:
+            assert folder == tmp_path, "the root is not there yet, and its disk is that of the folder above it"
+            return SimpleNamespace(free=round(free_gib * GIB))
+
+        monkeypatch.setattr("shutil.disk_usage", usage)
+        shown = planned(f"paths.root={tmp_path / 'not-there'}", "engine.device=cpu", *words)
+        return [line for line in shown.splitlines() if line.startswith("does not fit: disk")]
+
+    (line,) = told(1.5)  # the base model and the merged one are a GiB each
+    assert re.search(r"disk, 2\.\d GiB of 1\.5 that are free under paths\.root: write paths\.root=DIR", line)
+    assert told(50) == []
+    assert told(0, "machine=two_cores") == [], "of another machine's disk nothing is known"
 
 
 def test_a_plan_needs_no_engine_here_and_a_run_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

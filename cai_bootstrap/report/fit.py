@@ -1,10 +1,12 @@
-"""What does not fit a machine's memory, and which setting would make it fit."""
+"""What does not fit a machine's memory or disk, and which setting would make it fit."""
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cai_bootstrap.config import Config, MachineConfig, ModelShape, Quantization
@@ -54,6 +56,18 @@ def misfits(config: Config, machine: MachineConfig, shape: ModelShape, works: Ma
             continue
         remedy = _remedy(config, machine, phase)
         lines.append(f"does not fit: {phase.name}, {peak.gib:.0f} GiB of {limit:.0f} ({_largest(peak)}): {remedy}")
+    return lines
+
+
+def full_disks(wanted: Mapping[str, float]) -> list[str]:
+    """One line for each root whose disk has less room than the bytes that are `wanted` there. The root need not exist yet."""
+    lines = []
+    for root, size in wanted.items():
+        here = Path(root).expanduser().absolute()
+        free = shutil.disk_usage(next(folder for folder in (here, *here.parents) if folder.is_dir())).free
+        if size > free:
+            told = f"disk, {size / GIB:.1f} GiB of {free / GIB:.1f} that are free under paths.root"
+            lines.append(f"does not fit: {told}: write paths.root=DIR on a larger disk")
     return lines
 
 

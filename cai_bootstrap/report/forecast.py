@@ -135,7 +135,8 @@ class Forecaster:
             "quantization": quantization,
         }
         seconds = estimates.loading_seconds(4.0 * estimates.num_parameters(shape), machine)
-        seconds += estimates.training_seconds(shape, machine, tokens=work.tokens, scored=work.scored, **common)
+        computed = work.computed * work.tokens
+        seconds += estimates.training_seconds(shape, machine, tokens=computed, scored=work.scored, **common)
         share = work.referenced
         seconds += estimates.training_seconds(
             shape, machine, tokens=share * work.tokens, scored=share * work.scored, passes=0, **common

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +11,8 @@ from typing import Any
 
 from cai_bootstrap import estimates
 from cai_bootstrap.config import Config, MachineConfig
-from cai_bootstrap.estimates import GIB
-from cai_bootstrap.report.fit import misfits
+from cai_bootstrap.estimates import GIB, Peak
+from cai_bootstrap.report.fit import full_disks, misfits
 from cai_bootstrap.report.forecast import Forecast, Forecaster, made, shape_of_model
 from cai_bootstrap.report.status import table
 from cai_bootstrap.steps.workload import Asked, Workload, workload
@@ -174,7 +175,8 @@ def render_plan(rows: Sequence[Row], labels: Mapping[str, str]) -> str:
         states.setdefault(row.config.run, Counter())["shared" if row.state.startswith("by ") else row.state] += 1
     lines = table(_COLUMNS, [_cells(row) for row in rows])
     if left := [row for row in rows if row.left]:
-        lines += ["", *_sums(left), *_lacking(left), *dict.fromkeys(assumptions(row.machine) for row in left), ""]
+        lines += ["", *_sums(left), *_most_memory(left), *_lacking(left)]
+        lines += [*dict.fromkeys(assumptions(row.machine) for row in left), ""]
     if len(states) > 1:
         lines += [f"{run} ({labels.get(run, run)}): {_in_words(counted)}" for run, counted in states.items()]
     counted = sum(states.values(), Counter[str]())
@@ -196,11 +198,17 @@ def _lacking(left: Sequence[Row]) -> list[str]:
         shape = shape_of_model(row.config)
         if shape is not None:
             found |= dict.fromkeys(misfits(row.config, row.machine, shape, {phase: row.work}))
-    return list(found)
+    wanted: dict[str, float] = {}
+    for row in left:
+        if row.machine.name == "auto":  # of another machine's disk nothing is known
+            root = row.config.paths.root
+            wanted[root] = wanted.get(root, 0.0) + row.forecast.disk_bytes
+    return [*found, *full_disks(wanted)]
 
 
 _RAM = " RAM"
 """Marks memory that is not the card's."""
+_UNBROKEN, _WIDTH = "\u00a0", 110
 _COLUMNS = ("run", "stage", "step", "state", "read", "written", "GiB", "minutes", "$", "disk")
 
 
@@ -225,18 +233,31 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _sums(left: Sequence[Row]) -> list[str]:
-    """By stage what is left to do, then in all, and the phase that takes most memory with its parts."""
+    """By stage what is left to do, then in all."""
     stages = list(dict.fromkeys(row.step.stage for row in left))
     cells = [_sum(stage, [row for row in left if row.step.stage == stage]) for stage in stages]
-    lines = table(("stage", "to do", "read", "written", "GiB", "hours", "$", "disk"), [*cells, _sum("in all", left)])
-    for beside in (False, True):
-        found = [(row.forecast.peak, row) for row in left if row.forecast.peak is not None and row.forecast.beside is beside]
-        if found:
-            peak, row = max(found, key=lambda entry: entry[0].gib)
-            parts = ", ".join(f"{name} {size / GIB:.1f}" for name, size in peak.parts.items() if size >= 0.05 * GIB)
-            place = f"{row.step.stage}/{row.step.name}"
-            lines += [f"most memory{_RAM if beside else ''}: {place} ({row.forecast.phase}), {peak.gib:.1f} GiB:", f"  {parts}"]
+    return table(("stage", "to do", "read", "written", "GiB", "hours", "$", "disk"), [*cells, _sum("in all", left)])
+
+
+def _most_memory(left: Sequence[Row]) -> list[str]:
+    """Of generation, training and merging the step that takes most memory, with the parts of its peak."""
+    largest: dict[str, tuple[Peak, Row]] = {}
+    for row in left:
+        peak, phase = row.forecast.peak, row.forecast.phase
+        if peak is not None and (phase not in largest or peak.gib > largest[phase][0].gib):
+            largest[phase] = peak, row
+    lines = []
+    for phase, (peak, row) in largest.items():
+        ram = _RAM if row.forecast.beside else ""
+        lines += [f"most memory in {phase}: {row.step.stage}/{row.step.name}, {peak.gib:.1f} GiB{ram}:", *_parts(peak)]
     return lines
+
+
+def _parts(peak: Peak) -> list[str]:
+    """The parts of a peak in GiB, without those that round to nothing, in lines that end behind a part."""
+    shown = {name.replace(" ", _UNBROKEN): size / GIB for name, size in peak.parts.items() if size >= 0.005 * GIB}
+    parts = ", ".join(f"{name}{_UNBROKEN}{size:.{1 if size >= 0.1 else 2}f}" for name, size in shown.items())
+    return [f"  {line.replace(_UNBROKEN, ' ')}" for line in textwrap.wrap(parts, _WIDTH)]
 
 
 def _sum(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
