@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import inspect
 import json
 from pathlib import Path
@@ -59,11 +60,14 @@ def test_the_whole_curriculum_of_a_32b_model_is_planned_without_a_gpu_and_writes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_plan_needs_no_engine_here_and_a_run_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_plan_needs_no_engine_here_and_a_run_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("cai_bootstrap.engines.NEEDS", {"vllm": "install it"})
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["plan", A100, "stage=1", f"paths.root={tmp_path}"]) == 0
     assert main([A100, "stage=1", f"paths.root={tmp_path}"]) == 2
+    assert "engine=vllm needs vllm, which is not installed: install it" in capsys.readouterr().err
 
 
 def test_every_step_with_a_model_has_its_workload(tmp_path: Path) -> None:
@@ -121,7 +125,7 @@ def test_a_step_that_is_done_has_its_true_figures(tmp_path: Path) -> None:
     assert told.disk_bytes == (artifact.path / "records.jsonl").stat().st_size
 
 
-@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+@pytest.mark.parametrize("engine", ["transformers", *(name for name in ("vllm",) if importlib.util.find_spec(name))])
 def test_a_model_too_large_is_refused_before_any_work(run_cli: RunCli, tmp_path: Path, engine: str) -> None:
     words = ("model=qwen2.5-32b", "model.shape.layers=6400", f"engine={engine}")
     code, shown, errors = run_cli("stage=1", *words, root=tmp_path)
