@@ -83,7 +83,9 @@ if HAS_RAY:
 
         monkeypatch.setattr(ray, "is_initialized", lambda: False)
         monkeypatch.setattr(ray, "init", refuse)
-        with pytest.raises(UserError, match=r"engine\.ray\.address=auto cannot be reached.*\(Invalid address format\)"):
+        monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+        told = r"^engine\.ray\.address=auto cannot be reached.*set RAY_AUTH_MODE=token \(Invalid address format\)$"
+        with pytest.raises(UserError, match=told):
             connect("auto", None)
 
     @pytest.fixture(scope="module")

@@ -22,6 +22,12 @@ import pytest
 from ray_workers import ON_PATH
 
 
+def environment() -> dict[str, str]:
+    """Of a cluster that asks nobody for a token, and of who joins it: by default that hangs on what ran here before."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return {**plain, **ON_PATH, "RAY_AUTH_MODE": "disabled", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
+
+
 def free_ports(count: int) -> list[int]:
     held = [socket.socket() for _ in range(count)]
     for each in held:
@@ -49,7 +55,6 @@ if importlib.util.find_spec("ray"):
         host, (port, client_port) = ray.util.get_node_ip_address(), free_ports(2)
         words = [f"--port={port}", f"--ray-client-server-port={client_port}", "--min-worker-port=0", "--max-worker-port=0"]
         words += ["--num-cpus=2", "--include-dashboard=false", "--dashboard-agent-listen-port=0", "--disable-usage-stats"]
-        env = {**os.environ, **ON_PATH, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
         with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # paths of sockets are short
             log = Path(folder) / "head"
             command = [
@@ -64,7 +69,9 @@ if importlib.util.find_spec("ray"):
             ]
             with (
                 log.open("w") as told,
-                subprocess.Popen(command, env=env, stdout=told, stderr=subprocess.STDOUT, start_new_session=True) as head,
+                subprocess.Popen(
+                    command, env=environment(), stdout=told, stderr=subprocess.STDOUT, start_new_session=True
+                ) as head,
             ):
                 try:
                     deadline = time.monotonic() + 120
@@ -87,7 +94,7 @@ if importlib.util.find_spec("ray"):
     def test_a_running_cluster_is_joined(running: dict[str, str], tmp_path: Path, way: str) -> None:
         command = [sys.executable, str(Path(__file__).parent / "ray_driver.py"), running[way], str(tmp_path)]
         done = subprocess.run(
-            command, env={**os.environ, **ON_PATH}, cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False
+            command, env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False
         )
         assert done.returncode == 0, done.stderr[-3000:]
         told = json.loads((tmp_path / "told.json").read_bytes())

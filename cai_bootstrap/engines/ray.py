@@ -28,6 +28,7 @@ Build = Callable[[Path, EngineConfig], Engine]
 _RETRIES = 2
 """How often what a worker died on is tried again before it counts as that record's fault."""
 _REACH_S = 5.0
+_AUTH_MODE = "RAY_AUTH_MODE"
 
 
 class _Worker:
@@ -137,8 +138,10 @@ def connect(address: str | None, num_cpus: int | None, *, key: str = "engine.ray
             logging_level="ERROR",
             **({} if address else local),
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"{_lost(address, key)} ({error})") from error
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        # One that began where Ray has run before asks for a token, and who names its address shows none by default.
+        token = f"; if it asks for a token, set {_AUTH_MODE}=token" if address and _AUTH_MODE not in os.environ else ""
+        raise UserError(f"{_lost(address, key)}{token} ({error})") from error
 
 
 def _require_room(own: RayConfig) -> None:
