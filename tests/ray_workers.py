@@ -1,4 +1,6 @@
-"""What the workers of `test_ray.py` run. They import it: their processes do not know the tests' own modules."""
+"""What the workers of `test_ray.py` run, and how many there are. They import it: their processes do not know the tests' own
+modules.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cai_bootstrap.config import EngineConfig
+from cai_bootstrap.config import EngineConfig, RayConfig
 from cai_bootstrap.engines.engine import Engine, Generation, GenerationRequest, OnDone
 from cai_bootstrap.engines.failures import Guarded
 from cai_bootstrap.engines.scripted import ScriptedEngine
+
+CONFIG = EngineConfig(
+    name="ray",
+    ray=RayConfig(engine="scripted", workers=2, address=None, cpus_per_worker=1, gpus_per_worker=0),
+    device="cpu",
+    dtype="float32",
+    batch_size=4,
+    threads=1,
+    max_failed_share=0.2,
+)
+ON_PATH = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])}
+"""The environment that a cluster's processes find this module in."""
 
 
 class Mortal(ScriptedEngine):

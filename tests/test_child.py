@@ -165,6 +165,23 @@ def test_another_model_is_loaded_in_the_same_process(tiny_model: Path, other_tin
         assert again.encode("the sun") == here.encode("the sun")
 
 
+@pytest.mark.slow
+def test_where_a_process_keeps_a_models_memory_the_next_model_gets_its_own(
+    tiny_model: Path, other_tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "vllm" not in engines._GIVE_BACK
+    monkeypatch.setattr(engines, "_GIVE_BACK", set[str]())
+    with Session(_config(in_process=False)) as session:
+        first = session.engine(tiny_model)
+        assert isinstance(first, ChildEngine)
+        pid = first.pid
+        second = session.engine(other_tiny_model)
+        assert isinstance(second, ChildEngine)
+        assert second.pid != pid
+        assert _gone(pid, timeout_s=0.5)
+        assert second.encode("the sun")
+
+
 def test_a_model_that_cannot_be_loaded_is_told_in_this_process_too(tiny_model: Path) -> None:
     with Session(_config(in_process=True)) as session:
         session.engine(tiny_model)

@@ -173,6 +173,13 @@ def test_values_that_do_not_fit_are_refused(override: str, told: str) -> None:
     assert override.partition("=")[0].rpartition(".")[2] in str(caught.value)
 
 
+def test_the_weights_that_serve_are_whole_or_fp8() -> None:
+    with pytest.raises(UserError, match=r"engine\.vllm\.quantization='fp9' is not valid: write none or fp8"):
+        composed("engine=vllm", "engine.vllm.quantization=fp9")
+    named = {value: composed("engine=vllm", f"engine.vllm.quantization={value}").engine for value in ("none", "fp8")}
+    assert {value: config.identity()["engine"] for value, config in named.items()} == {"none": "vllm", "fp8": "vllm/fp8"}
+
+
 def test_resources_are_found_and_never_left() -> None:
     assert (resource("conf") / "config.yaml").is_file()
     assert resource("conf/stage/explicit.yaml").is_file()

@@ -1,7 +1,8 @@
 """One contract for every engine: what is asked of a model comes out the same, whichever library runs it.
 
 `engine=vllm` and `engine=ray` take part where their libraries are installed (`make setup-vllm`). `engine=scripted` runs no
-model: its words are its own, so none is compared with those of another engine, and a word is a token.
+model: its words are its own, so it is not asked for what only those of another engine can be compared with (`RUN_A_MODEL`), and
+a word is a token.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from cai_bootstrap.engines.scripted import ScriptedEngine
 from cai_bootstrap.engines.tokens import load_tokenizer
 from cai_bootstrap.errors import RecordError
 
-NAMES = ["transformers", "scripted", *(name for name in ("vllm", "ray") if importlib.util.find_spec(name))]
+# Those that run the model come first: a parameter has one place for all tests, and each engine is started once.
+MODELS = ["transformers", *(name for name in ("vllm", "ray") if importlib.util.find_spec(name))]
+NAMES = [*MODELS, "scripted"]
+RUN_A_MODEL = pytest.mark.parametrize("engine", [pytest.param(name, marks=pytest.mark.slow) for name in MODELS], indirect=True)
 PROMPTS = ["0. the sun rises", "1. a cat says", "2. äöü 東京 🎉", "3. Instruction: Say hello.\nResponse:", "4. x"]
 LENGTH = 24
 """Tokens of the greedy texts."""
@@ -97,14 +101,6 @@ def engine(request: pytest.FixtureRequest, folder: Path) -> Iterator[Engine]:
     engine.close()
 
 
-@pytest.fixture
-def model(engine: Engine) -> Engine:
-    """An engine that runs the model."""
-    if is_scripted(engine):
-        pytest.skip("its words are its own")
-    return engine
-
-
 def is_scripted(engine: Engine) -> bool:
     return bool(engine.description.get("scripted"))
 
@@ -121,22 +117,58 @@ def written_by(engine: Engine, folder: Path, made: Generation, num_tokens: int) 
     return str(load_tokenizer(folder).decode(list(made.token_ids[:num_tokens])))
 
 
+def with_special_tokens(folder: Path) -> str:
+    """A prompt that spells them."""
+    tokenizer = load_tokenizer(folder)
+    return f"a{tokenizer.eos_token} b{tokenizer.bos_token} c"
+
+
+def test_what_runs_is_told(engine: Engine) -> None:
+    told = engine.description
+    assert told["engine"] in ("transformers", "vllm", "scripted")
+    # By vLLM itself, whose judging counts on it.
+    assert told.get("prefix_caching") is (True if told["engine"] == "vllm" else None)
+
+
 def test_the_same_ids_go_in(engine: Engine, plain: Engine, folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
-    special = f"a{tokenizer.eos_token} b{tokenizer.bos_token} c"
-    for text in [*PROMPTS, special, ""]:
+    for text in [*PROMPTS, with_special_tokens(folder), ""]:
         ids = engine.encode(text)
         assert ids == plain.encode(text)
         assert ids.count(tokenizer.bos_token_id) == 1
         assert tokenizer.eos_token_id not in ids
 
 
-def test_greedy_texts_are_the_same(model: Engine, plain: Engine, counted: Callable[[str], None]) -> None:
+def test_special_tokens_in_a_prompt_are_text(engine: Engine, folder: Path) -> None:
+    prompt, tokenizer = with_special_tokens(folder), load_tokenizer(folder)
+    as_tokens: Any = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    assert {tokenizer.eos_token_id, tokenizer.bos_token_id} < set(as_tokens)
+    made = ask(engine, prompt, max_tokens=6)
+    assert made.num_prompt_tokens == len(engine.encode(prompt)) > 1 + len(as_tokens)
+    assert made.token_ids
+
+
+@RUN_A_MODEL
+def test_behind_special_tokens_comes_what_the_model_says_behind_their_text(engine: Engine, folder: Path) -> None:
+    prompt = with_special_tokens(folder)
+    ids, model = engine.encode(prompt), AutoModelForCausalLM.from_pretrained(str(folder)).eval()
+    made, logprob = ask(engine, prompt, max_tokens=6), 0.0
+    for token in made.token_ids:
+        with torch.inference_mode():
+            logprobs = model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+        assert float(logprobs.max() - logprobs[token]) < TOLERANCE
+        logprob += float(logprobs[token])
+        ids.append(token)
+    assert made.logprob == pytest.approx(logprob, abs=TOLERANCE * len(made.token_ids))
+
+
+@RUN_A_MODEL
+def test_greedy_texts_are_the_same(engine: Engine, plain: Engine, counted: Callable[[str], None]) -> None:
     requests = [GenerationRequest(prompt=prompt, max_tokens=LENGTH) for prompt in PROMPTS]
-    ours, theirs = model.generate(requests), plain.generate(requests)
+    ours, theirs = engine.generate(requests), plain.generate(requests)
     pairs = [pair for a, b in zip(ours, theirs, strict=True) for pair in zip(a.token_ids, b.token_ids, strict=False)]
     same = sum(a == b for a, b in pairs)
-    counted(f"{model.description['engine']}: {same} of {len(pairs)} greedy tokens are those of transformers")
+    counted(f"{engine.description['engine']}: {same} of {len(pairs)} greedy tokens are those of transformers")
     assert same == len(pairs)
     for a, b in zip(ours, theirs, strict=True):
         assert (a.text, a.finish, a.token_ids, a.num_prompt_tokens) == (b.text, b.finish, b.token_ids, b.num_prompt_tokens)
@@ -204,16 +236,18 @@ def test_many_long_prompts_are_drawn_from_as_each_alone(engine: Engine) -> None:
     assert together == [engine.generate([request])[0].token_ids for request in requests]
 
 
-def test_a_sampled_text_has_its_logprob_at_temperature_one(model: Engine, plain: Engine) -> None:
+@RUN_A_MODEL
+def test_a_sampled_text_has_its_logprob_at_temperature_one(engine: Engine, plain: Engine) -> None:
     request = GenerationRequest(prompt=PROMPTS[0], max_tokens=8, temperature=0.7, top_k=20, top_p=0.9, seed=3)
-    (made,) = model.generate([request])
+    (made,) = engine.generate([request])
     ((told, count),) = plain.completion_logprobs([(PROMPTS[0], made.text)])
     if count == len(made.token_ids):  # it is tokenised again as it was written
         assert made.logprob == pytest.approx(told, abs=TOLERANCE * 8)
 
 
-def test_choices_are_the_next_token(model: Engine, plain: Engine) -> None:
-    ours, theirs = (each.choice_logprobs(PROMPTS, [" A", " B"]) for each in (model, plain))
+@RUN_A_MODEL
+def test_choices_are_the_next_token(engine: Engine, plain: Engine) -> None:
+    ours, theirs = (each.choice_logprobs(PROMPTS, [" A", " B"]) for each in (engine, plain))
     for a, b in zip(ours, theirs, strict=True):
         assert a == pytest.approx(b, abs=TOLERANCE)
 
@@ -224,9 +258,10 @@ def test_choices_may_come_in_any_order(engine: Engine) -> None:
         assert a == pytest.approx(tuple(reversed(b)), abs=TOLERANCE)
 
 
-def test_completions_are_scored_alike(model: Engine, plain: Engine) -> None:
+@RUN_A_MODEL
+def test_completions_are_scored_alike(engine: Engine, plain: Engine) -> None:
     pairs = [(prompt, text) for prompt in PROMPTS for text in (" and sets", " 東京 🎉", "")]
-    for (a, tokens), (b, expected) in zip(model.completion_logprobs(pairs), plain.completion_logprobs(pairs), strict=True):
+    for (a, tokens), (b, expected) in zip(engine.completion_logprobs(pairs), plain.completion_logprobs(pairs), strict=True):
         assert tokens == expected
         assert a == pytest.approx(b, abs=TOLERANCE * max(1, tokens))
 
@@ -239,6 +274,8 @@ def test_what_does_not_fit_is_a_record_error_and_harms_nothing(engine: Engine) -
         )
     with pytest.raises(RecordError, match=f"context is {CONTEXT}"):
         engine.completion_logprobs([(PROMPTS[0], "a " * 600)])
+    with pytest.raises(RecordError, match=f"context is {CONTEXT}"):
+        engine.choice_logprobs([PROMPTS[0], "a " * 600], [" A", " B"])
     assert ask(engine, PROMPTS[0]) == before
     assert ask(engine, "", max_tokens=3).num_prompt_tokens == 1  # BOS alone
 

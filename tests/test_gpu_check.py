@@ -59,7 +59,7 @@ def test_the_sizes_of_a_layer_are_those_of_the_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "experiment"), [("32b", "qwen32b_h200"), ("7b", "qwen7b_24gb")])
 def test_training_is_what_the_experiment_trains(name: str, experiment: str) -> None:
-    wanted = to_dict(compose_job("explicit", [f"experiment={experiment}", "train.num_epochs=1"], "").train)
+    wanted = to_dict(compose_job("explicit", [f"experiment={experiment}", "train.num_epochs=1"], "", planned=True).train)
     assert shapes.train_config(SHAPES[name]) == wanted
 
 

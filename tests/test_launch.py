@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,10 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 from small_training import arguments
+from test_quantization import digests
+from test_training import stepped
 
+from cai_bootstrap.config import Launcher
 from cai_bootstrap.engines.child import Crew
 from cai_bootstrap.errors import OutOfMemory, StepFailed
 from cai_bootstrap.resources import resource
@@ -84,6 +88,30 @@ def test_the_environment_is_that_of_accelerate(monkeypatch: pytest.MonkeyPatch) 
     alone = environment(read_launch("one_gpu"), 12345, 0)
     assert "RANK" not in alone
     assert "ACCELERATE_USE_FSDP" not in alone
+
+
+# --- the step
+
+
+def test_where_a_training_runs_is_no_part_of_its_address(tmp_path: Path) -> None:
+    launched = ("engine.device=cpu", "train.launcher=accelerate", "train.accelerate_config=two_cpus")
+    assert digests(tmp_path, "cpu", *launched) == digests(tmp_path, "cpu", "engine.device=cpu")
+
+
+@pytest.mark.slow
+def test_the_step_in_two_processes_leaves_what_it_leaves_in_one(tiny_model: Path, tmp_path: Path) -> None:
+    alone = stepped(tiny_model, tmp_path / "alone", **SETTINGS)
+    launched = {**SETTINGS, "launcher": Launcher.accelerate, "accelerate_config": "two_cpus"}
+    spread = stepped(tiny_model, tmp_path / "spread", **launched)
+    losses, expected = ([json.loads(row)["loss"] for row in (one.folder / "loss.jsonl").open()] for one in (spread, alone))
+    assert losses == pytest.approx(expected, rel=TOLERANCE)
+    assert losses[0] - losses[-1] > 1000 * TOLERANCE, "else equal losses would tell nothing"
+    facts = [json.loads((one.folder / "training.json").read_bytes()) for one in (spread, alone)]
+    assert [each["num_processes"] for each in facts] == [2, 1]
+    weights, others = (load_file(one.folder / "adapter" / "adapter_model.safetensors") for one in (spread, alone))
+    assert weights.keys() == others.keys()
+    for name, value in weights.items():
+        assert float((value - others[name]).abs().max()) < 1e-4
 
 
 # --- whole trainings

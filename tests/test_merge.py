@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +268,37 @@ def test_what_a_kill_left_is_wiped(bench: Bench) -> None:
 # --- adapters trained on 4 bits
 
 
+def greedy(model: Any, ids: list[int], ends: Collection[int] = ()) -> list[int]:
+    """The sixteen tokens that a model continues with, as far as one that ends a text."""
+    written: list[int] = []
+    with torch.inference_mode():
+        while len(written) < 16 and not set(written[-1:]) & set(ends):
+            written.append(int(model(torch.tensor([[*ids, *written]])).logits[0, -1].argmax()))
+    return written
+
+
+def check_four_bits(bench: Bench, adapter: Artifact, merged: Artifact, told: dict[str, Any]) -> None:
+    """What was told of the merged model, computed anew: each prompt alone on both models, without padding or a cache."""
+    tokenizer = AutoTokenizer.from_pretrained(str(merged.path / "model"))
+    whole = AutoModelForCausalLM.from_pretrained(str(merged.path / "model"), dtype=torch.float32)
+    four_bit = PeftModel.from_pretrained(
+        load_quantized(bench.model.path / "model", quantization="nf4", device="cpu", dtype="float32", attention_name="sdpa"),
+        str(adapter.path / "adapter"),
+    ).eval()
+    prompts = [[tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]] for text in PROMPTS]
+    with torch.inference_mode():
+        first = torch.tensor(prompts[:1])
+        difference = float((whole(first).logits - four_bit(first).logits)[:, -1].abs().max())
+    assert difference > 0.01
+    assert told["max_logit_difference"] >= difference * 0.999
+    num_written = num_same = 0
+    for ids in prompts:
+        written, expected = greedy(whole, ids, [tokenizer.eos_token_id]), greedy(four_bit, ids)
+        num_written += len(written)
+        num_same += next((at for at, token in enumerate(written) if token != expected[at]), len(written))
+    assert told["engine_agreement"] == pytest.approx(num_same / num_written)
+
+
 def test_the_certificate_of_four_bits_tells_how_far_the_merged_model_is_from_what_was_trained(bench: Bench) -> None:
     adapter = bench.adapter()
     plain = bench.merge(adapter).json("certificate.json")
@@ -275,23 +306,26 @@ def test_the_certificate_of_four_bits_tells_how_far_the_merged_model_is_from_wha
     certificate = merged.json("certificate.json")
     told = certificate.pop("quantized")
     assert certificate == plain
-    # Independently: a prompt on both models, without padding or a cache.
-    prompt = AutoTokenizer.from_pretrained(str(merged.path / "model"))(PROMPTS[0], return_tensors="pt")["input_ids"]
-    whole = AutoModelForCausalLM.from_pretrained(str(merged.path / "model"))
-    four_bit = PeftModel.from_pretrained(
-        load_quantized(bench.model.path / "model", quantization="nf4", device="cpu", dtype="float32", attention_name="sdpa"),
-        str(adapter.path / "adapter"),
-    ).eval()
-    with torch.inference_mode():
-        difference = float((whole(prompt).logits - four_bit(prompt).logits)[:, -1].abs().max())
-    assert difference > 0.01
-    assert told["max_logit_difference"] >= difference * 0.999
+    check_four_bits(bench, adapter, merged, told)
     assert 1e-6 < told["mean_kl"] < 1
     assert 0 < told["greedy_agreement"] <= 1
-    assert 0 <= told["engine_agreement"] <= 1
     assert len(PROMPTS) <= told["num_positions"] <= 16 * len(PROMPTS)
     assert told["limits"] == {"max_kl": 1.0, "min_greedy_agreement": 0.0, "min_engine_agreement": 0.0}
     assert "continuations" not in told
+
+
+def test_four_bits_and_rounded_files_go_together(bench: Bench) -> None:
+    adapter = bench.adapter()
+    rounded: dict[str, Any] = {"dtype": "bfloat16", "max_logit_difference": 1.0, "max_kl": 0.1}
+    rounded |= {"min_greedy_agreement": 0.5, "nf4_max_kl": 10.0, "nf4_min_greedy_agreement": 0.0}
+    plain = bench.merge(adapter, **rounded).json("certificate.json")
+    merged = bench.merge(adapter, quantization="nf4", **rounded)
+    certificate = merged.json("certificate.json")
+    told = certificate.pop("quantized")
+    assert certificate == plain
+    assert (certificate["saved_dtype"], told["dtype"]) == ("bfloat16", "float32")
+    assert {tensor.dtype for tensor in load_file(merged.path / "model" / "model.safetensors").values()} == {torch.bfloat16}
+    check_four_bits(bench, adapter, merged, told)
 
 
 def test_four_bits_that_are_too_far_off_fail_and_name_value_and_limit(bench: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import inspect
 import itertools
 import json
@@ -163,11 +164,14 @@ def test_a_disk_with_less_room_than_is_planned_is_told(tmp_path: Path, monkeypat
     assert told(0, "machine=two_cores") == [], "of another machine's disk nothing is known"
 
 
-def test_a_plan_needs_no_engine_here_and_a_run_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_plan_needs_no_engine_here_and_a_run_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("cai_bootstrap.engines.NEEDS", {"vllm": "install it"})
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["plan", A100, "stage=1", f"paths.root={tmp_path}"]) == 0
     assert main([A100, "stage=1", f"paths.root={tmp_path}"]) == 2
+    assert "engine=vllm needs vllm, which is not installed: install it" in capsys.readouterr().err
 
 
 def test_every_step_with_a_model_has_its_workload(tmp_path: Path) -> None:
@@ -225,7 +229,7 @@ def test_a_step_that_is_done_has_its_true_figures(tmp_path: Path) -> None:
     assert told.disk_bytes == (artifact.path / "records.jsonl").stat().st_size
 
 
-@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+@pytest.mark.parametrize("engine", ["transformers", *(name for name in ("vllm",) if importlib.util.find_spec(name))])
 def test_a_model_too_large_is_refused_before_any_work(run_cli: RunCli, tmp_path: Path, engine: str) -> None:
     words = ("model=qwen2.5-32b", "model.shape.layers=6400", f"engine={engine}")
     code, shown, errors = run_cli("stage=1", *words, root=tmp_path)

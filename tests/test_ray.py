@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from conftest import CHECKOUT
-from ray_workers import build
+from ray_workers import CONFIG, ON_PATH, build
 from test_whole_curriculum import WORDS
 
 from cai_bootstrap import stages
 from cai_bootstrap.__main__ import main
-from cai_bootstrap.config import EngineConfig, RayConfig
 from cai_bootstrap.engines.engine import GenerationRequest
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import RecordError, UserError
@@ -34,15 +32,6 @@ SMALL = "stage=1 preset=small model=tiny-random eval.num_items=40 eval.raw=false
 SMALL += ["stage.instructions.num_instructions=40", "stage.pairs.min_pairs=10"]
 ON_WORKERS = "engine=ray engine.ray.engine=scripted engine.device=cpu engine.dtype=float32 engine.batch_size=4".split()
 ON_WORKERS += ["engine.threads=1", "engine.in_process=true"]
-CONFIG = EngineConfig(
-    name="ray",
-    ray=RayConfig(engine="scripted", workers=2, address=None, cpus_per_worker=1, gpus_per_worker=0),
-    device="cpu",
-    dtype="float32",
-    batch_size=4,
-    threads=1,
-    max_failed_share=0.2,
-)
 
 
 def test_a_lost_cluster_is_told_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +40,18 @@ def test_a_lost_cluster_is_told_before_any_work(tmp_path: Path, capsys: pytest.C
     wanted = "engine.ray.address=ray://127.0.0.1:9 cannot be reached" if HAS_RAY else "engine=ray needs ray"
     (line,) = capsys.readouterr().err.splitlines()
     assert wanted in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rays_client_is_missed_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find: Any = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "grpc" else find(name, *rest))
+    assert main([*SMALL, *ON_WORKERS, "engine.ray.address=ray://127.0.0.1:9", f"paths.root={tmp_path}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    missed = "address=ray://127.0.0.1:9 needs Ray's client, and its grpcio is not installed: run `pip install -e '.[ray]'`"
+    assert (missed if HAS_RAY else "engine=ray needs ray") in line
     assert list(tmp_path.iterdir()) == []
 
 
@@ -87,13 +88,24 @@ def test_the_scaling_that_the_docs_tell_is_the_measured_one() -> None:
 if HAS_RAY:
     import ray
 
-    from cai_bootstrap.engines.ray import RayEngine
+    from cai_bootstrap.engines.ray import RayEngine, connect
+
+    def test_what_ray_refuses_to_join_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(**_: Any) -> None:
+            raise ValueError("Invalid address format")
+
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "init", refuse)
+        monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+        told = r"^engine\.ray\.address=auto cannot be reached.*set RAY_AUTH_MODE=token \(Invalid address format\)$"
+        with pytest.raises(UserError, match=told):
+            connect("auto", None)
 
     @pytest.fixture(scope="module")
     def cluster() -> Iterator[None]:
         ray.shutdown()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)]))
+            patch.setenv("PYTHONPATH", ON_PATH["PYTHONPATH"])
             yield
             ray.shutdown()
 

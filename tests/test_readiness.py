@@ -1,4 +1,6 @@
-"""A training that cannot be started as it is configured: one line with the way out, before any work, nothing written."""
+"""An engine or a training that cannot be started as it is configured: one line with the way out, before any work, nothing
+written.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from cai_bootstrap.__main__ import main
+from cai_bootstrap.__main__ import compose_job, main
 from cai_bootstrap.engines import measure
 
 LAUNCHED = ["train.launcher=accelerate"]
+A100 = "experiment=qwen32b_a100"
 SHARDED = [*LAUNCHED, "train.accelerate_config=fsdp", "train.quantization=none"]
 
 
@@ -41,9 +44,16 @@ def without(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == library else find(name, *rest))
 
 
+def pretend(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    """As if it were installed."""
+    find: Any = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: object() if name == library else find(name, *rest))
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (["engine.device=tpu"], "engine.device='tpu' is not valid: write auto, cpu or cuda"),
         (["train.backend=unsloht"], "train.backend='unsloht' is not known: write one of peft, unsloth"),
         (
             ["train.backend=unsloth"],
@@ -132,13 +142,46 @@ def test_so_it_is_on_a_machine_with_gpus_or_without_a_library(
 ) -> None:
     on_gpus(monkeypatch, num_gpus)
     if library != "unsloth":
-        find: Any = importlib.util.find_spec
-        monkeypatch.setattr(
-            importlib.util, "find_spec", lambda name, *rest: object() if name == "unsloth" else find(name, *rest)
-        )
+        pretend(monkeypatch, "unsloth")
     if library:
         without(monkeypatch, library)
     assert line in told(words, tmp_path, capfd, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [A100],
+        ["engine.device=cuda"],
+        # Nothing is left to the machine's measurement, which would tell.
+        ["engine.device=cuda", "engine.dtype=float32", "engine.batch_size=8", "engine.threads=1"],
+    ],
+)
+def test_a_gpu_that_is_not_there_is_told_before_any_work(
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_gpus(monkeypatch, 0)
+    pretend(monkeypatch, "vllm")
+    line = "engine.device='cuda' is not there (torch sees no GPU): write engine.device=auto or cpu"
+    assert line in told(words, tmp_path, capfd, monkeypatch)
+
+
+def test_a_gpu_is_asked_for_where_the_engine_runs_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, "vllm")
+    pretend(monkeypatch, "ray")
+    on_gpus(monkeypatch, 1)
+    assert compose_job("explicit", [A100], "").engine.device == "cuda"
+    on_gpus(monkeypatch, 0)
+    assert compose_job("explicit", [A100], "", planned=True).engine.device == "cuda"
+    assert compose_job("explicit", ["engine=ray", "engine.device=cuda"], "").engine.device == "cuda"
+
+
+def test_what_no_worker_can_run_is_told_with_its_key(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, "ray")
+    line = "engine.ray.engine='vlm' is not known: write one of scripted, transformers, vllm"
+    assert line in told(["engine=ray", "engine.ray.engine=vlm"], tmp_path, capfd, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,12 @@ def test_stage_2_starts_from_stage_1s_model_and_must_keep_what_that_taught(root:
     assert json.loads(gate.read_text())["checks"][0]["reason"] in card
 
 
+def is_alike(one: str, other: str) -> bool:
+    """Whether one text begins with the other, or both are empty."""
+    shorter, longer = sorted((one, other), key=len)
+    return one == other or (bool(shorter.strip()) and longer.startswith(shorter))
+
+
 if importlib.util.find_spec("vllm"):
 
     @pytest.mark.slow
@@ -154,7 +160,8 @@ if importlib.util.find_spec("vllm"):
         ours, theirs = outputs("vllm"), outputs("default")
         assert ours.keys() == theirs.keys()
         # What nobody needs the rest of is not written to its end, and engines ask whether that is so at other tokens.
-        same = sum(text.startswith(theirs[id_]) or theirs[id_].startswith(text) for id_, text in ours.items())
+        # An empty text, with which every other begins, is only like an empty one.
+        same = sum(is_alike(text, theirs[id_]) for id_, text in ours.items())
         counted(f"{same} of {len(ours)} greedy answers of the real model are the same texts with vllm and transformers")
         # Sums in another order, over up to 128 tokens: a tie may fall the other way, and all that follows with it.
         assert same >= 0.8 * len(ours)

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,8 +20,10 @@ from safetensors.torch import load_file, save_file
 from small_training import arguments, config, rows
 
 from cai_bootstrap.config import EngineConfig, LoraConfig, Quantization, TrainMethod
+from cai_bootstrap.engines.child import ChildEngine
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import OutOfMemory, StepFailed, Stopped, UserError
+from cai_bootstrap.steps import train as train_step
 from cai_bootstrap.steps.train import drawn, halved, train_adapter
 from cai_bootstrap.store.artifacts import Artifact, write_manifest
 from cai_bootstrap.store.files import write_sealed
@@ -382,6 +385,30 @@ def test_the_step_leaves_safetensors_and_json_only(tiny_model: Path, tmp_path: P
     assert json.loads(written)["base_model_name_or_path"] is None
     assert str(tmp_path) not in written
     assert work.summary()["engine"]["engine"] == "trl"
+
+
+@pytest.mark.parametrize("in_process", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_engine_is_gone_before_the_model_that_is_trained_is_loaded(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: bool
+) -> None:
+    pids: list[int] = []
+    held: list[Any] = []
+    load: Any = train_step._load
+
+    def with_an_engine(self: Session) -> Session:
+        engine = self.engine(tiny_model)
+        if isinstance(engine, ChildEngine):
+            pids.append(engine.pid)
+        return self
+
+    def watched(work: Work, session: Session, arguments: dict[str, Any]) -> Any:
+        held.extend([session._engine, *(psutil.pid_exists(pid) for pid in pids)])
+        return load(work, session, arguments)
+
+    monkeypatch.setattr(Session, "__enter__", with_an_engine)
+    monkeypatch.setattr(train_step, "_load", watched)
+    stepped(tiny_model, tmp_path, in_process=in_process, num_epochs=1)
+    assert held == ([None] if in_process else [None, False])
 
 
 # --- out of memory

@@ -9,6 +9,7 @@ from pathlib import Path
 from cai_bootstrap.config import EngineConfig, Script
 from cai_bootstrap.engines.engine import Engine
 from cai_bootstrap.engines.failures import Guarded
+from cai_bootstrap.engines.measure import require_device
 from cai_bootstrap.errors import UserError
 
 
@@ -57,13 +58,18 @@ NEEDS = {
 
 
 def require_ready(config: EngineConfig) -> None:
-    """Raises UserError for an engine that is not known, whose library is missing, or whose cluster does not answer."""
-    for name in dict.fromkeys([config.name, config.runs]):
-        if name not in ENGINES:
-            raise UserError(f"engine.name={name!r} is not known: write one of {', '.join(sorted(ENGINES))}")
+    """Raises UserError for an engine that is not known, whose library or device is missing, or whose cluster is."""
+    for key, name, known in (
+        ("engine.name", config.name, set(ENGINES)),
+        ("engine.ray.engine", config.runs, set(ENGINES) - {"ray"}),
+    ):
+        if name not in known:
+            raise UserError(f"{key}={name!r} is not known: write one of {', '.join(sorted(known))}")
         if name in NEEDS and importlib.util.find_spec(name) is None:
             raise UserError(f"engine={name} needs {name}, which is not installed: {NEEDS[name]}")
-    if config.ray is not None:
+    if config.ray is None:
+        require_device(config.device)
+    else:  # whose workers are on machines of their own
         from cai_bootstrap.engines.ray import require_reachable
 
         require_reachable(config.ray.address)

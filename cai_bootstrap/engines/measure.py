@@ -42,7 +42,8 @@ def measure(device: str = "auto") -> dict[str, Any]:
     """
     import torch
 
-    chosen = _device(device, torch.cuda.is_available())
+    require_device(device)
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     cores = usable_cores()
     before = torch.get_num_threads()
     try:
@@ -95,6 +96,14 @@ def has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def require_device(wanted: str) -> None:
+    """Raises UserError for an `engine.device` that is not known, or not on this machine."""
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise UserError(f"engine.device={wanted!r} is not valid: write auto, cpu or cuda")
+    if wanted == "cuda" and not has_gpu():
+        raise UserError("engine.device='cuda' is not there (torch sees no GPU): write engine.device=auto or cpu")
 
 
 def num_gpus() -> int:
@@ -165,14 +174,6 @@ def _cpu_name() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return "CPU"
-
-
-def _device(wanted: str, has_gpu: bool) -> str:
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise UserError(f"engine.device={wanted!r} is not valid: write auto, cpu or cuda")
-    if wanted == "cuda" and not has_gpu:
-        raise UserError("engine.device='cuda' is not there (torch sees no GPU): write engine.device=auto or cpu")
-    return ("cuda" if has_gpu else "cpu") if wanted == "auto" else wanted
 
 
 def _matrix_gflops(device: str, clock: Callable[[], float]) -> tuple[float, float]:

@@ -8,6 +8,7 @@ ends with this process. On another machine the package and the root's folder hav
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import queue
 import socket
@@ -27,6 +28,7 @@ Build = Callable[[Path, EngineConfig], Engine]
 _RETRIES = 2
 """How often what a worker died on is tried again before it counts as that record's fault."""
 _REACH_S = 5.0
+_AUTH_MODE = "RAY_AUTH_MODE"
 
 
 class _Worker:
@@ -136,8 +138,10 @@ def connect(address: str | None, num_cpus: int | None, *, key: str = "engine.ray
             logging_level="ERROR",
             **({} if address else local),
         )
-    except (ConnectionError, RuntimeError) as error:
-        raise UserError(f"{_lost(address, key)} ({error})") from error
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        # One that began where Ray has run before asks for a token, and who names its address shows none by default.
+        token = f"; if it asks for a token, set {_AUTH_MODE}=token" if address and _AUTH_MODE not in os.environ else ""
+        raise UserError(f"{_lost(address, key)}{token} ({error})") from error
 
 
 def _require_room(own: RayConfig) -> None:
@@ -154,9 +158,16 @@ def _require_room(own: RayConfig) -> None:
 
 
 def require_reachable(address: str | None, key: str = "engine.ray.address") -> None:
-    """Raises UserError where an address names a host and a port and nothing answers there within 5 seconds."""
+    """Raises UserError where an address names a host and a port and nothing answers there within 5 seconds, and for one of
+    Ray's client where that cannot run.
+    """
     if address is None or address in ("auto", "local"):
         return
+    if address.startswith("ray://") and importlib.util.find_spec("grpc") is None:
+        raise UserError(
+            f"{key}={address} needs Ray's client, and its grpcio is not installed: run `pip install -e '.[ray]'`, or write "
+            "auto on a machine of that cluster"
+        )
     told = urlsplit(address if "://" in address else f"ray://{address}")
     try:
         if told.hostname is None or told.port is None:

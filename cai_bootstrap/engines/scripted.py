@@ -113,10 +113,12 @@ class ScriptedEngine:
     ) -> list[tuple[float, ...]]:
         """For prompts of `templates.critic` and of stage 4: the right answer is preferred, by less than the letter A is liked.
 
-        So only both orders together tell. Behind any other prompt A is liked alike.
+        So only both orders together tell. Behind any other prompt A is liked alike. Raises RecordError as `generate` does.
         """
         found: list[tuple[float, ...]] = []
         for prompt in prompts:
+            if self.folder is not None:
+                require_fit(self._num_tokens(prompt) + 1, _context(self.folder), prompt)
             lead = 0.0
             if asked := _PREFERS.findall(prompt) or _COMPARED.findall(prompt):
                 instruction, first, second = asked[-1]

@@ -102,6 +102,8 @@ class VllmEngine:
                 else {"gpu_memory_utilization": own.memory_share}
             ),
         )
+        # What it settled on: vLLM leaves it out for some models, whatever it is asked for.
+        self._prefix_caching = bool(self._llm.llm_engine.vllm_config.cache_config.enable_prefix_caching)
         self._num_requests = 0
 
     @property
@@ -112,6 +114,7 @@ class VllmEngine:
             "vllm": self._version,
             "dtype": self._dtype,
             "quantization": self._quantization,
+            "prefix_caching": self._prefix_caching,
             "device": self._device,
             "batch_size": self._batch_size,
             "threads": torch.get_num_threads(),
