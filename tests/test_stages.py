@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from notebook_cells import run_notebook
 
 SMALL = (
     "eval.num_items=20",
@@ -125,6 +126,21 @@ def test_stage_2_starts_from_stage_1s_model_and_must_keep_what_that_taught(root:
     (gate,) = (root / "data" / "store" / "implicit").glob("gate-*/gate.json")
     checks = [check["name"] for check in json.loads(gate.read_text())["checks"]]
     assert "retention of explicit" in checks
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_the_notebook_shows_the_pairs_that_a_model_wrote(root: Path) -> None:
+    finish(start(root))
+    finish(start(root, "stage=1", "stage.gate.override='six pairs only show that it runs'"))
+    finish(start(root, "stage=2"))
+    for stage in ("explicit", "implicit"):
+        made = root / "data" / "runs" / "default" / stage / "pairs"
+        statistics = json.loads((made / "statistics.json").read_text())
+        head, *shown = run_notebook(root, "default", stage).splitlines()
+        assert head.startswith(f"{statistics['num_pairs']} pairs of run default, stage {stage}; ")
+        assert f"{statistics['num_pairs']} pairs come of these instructions, 0 of committed cases" in shown
+        assert f"{min(20, statistics['num_pairs'])} random pairs" in shown
 
 
 if importlib.util.find_spec("vllm"):
