@@ -119,7 +119,7 @@ def test_the_notebook_shows_the_pairs_of_every_stage(seventh: Path) -> None:
         else:
             kept = json.loads((made / "kept" / "manifest.json").read_text())["num_records"]
             assert used == num_pairs <= kept
-        # An answer whose tasks are in the pairs is not lost to a better candidate. (Stage 5 may find nothing wrong for a draft.)
+        # An answer whose tasks are in the pairs is not lost to a better candidate. (Stage 5 may find nothing to reject.)
         table = printed.partition("Instructions lost, by reason\n")[2].partition("\n\n")[0]
         assert stage == "revision" or "another candidate is better" not in table
 
