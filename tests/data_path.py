@@ -35,6 +35,16 @@ LEAK = next(text for text in HELDOUT if text.startswith("Which ") and 4 <= len(t
 NO_QUESTION = "Look at the picture below."
 
 
+PILOT = (
+    "stage.pilot.num_instructions=10",
+    "stage.pilot.max_runaway=1",
+    "stage.pilot.max_cut=1",
+    "stage.pilot.max_duplicates=1",
+    "stage.pilot.min_kept=0",
+)
+"""Words for a pilot before forty instructions that stops nothing."""
+
+
 @functools.cache
 def configured(num_instructions: int = 40, min_pairs: int = 15, *more: str) -> Config:
     words = [f"stage.instructions.num_instructions={num_instructions}", f"stage.pairs.min_pairs={min_pairs}", *more]

@@ -116,6 +116,30 @@ def test_presets_reach_the_keys_that_use_them(stage: str, preset: str, numbers: 
     assert (config.instructions.num_instructions, config.pairs.min_pairs, config.gate.min_strict) == numbers
 
 
+@pytest.mark.parametrize(
+    ("stage", "full", "demo", "small", "num_pairs"),
+    [
+        ("explicit", 0.95, 0.70, 0.50, 250),
+        ("implicit", 0.90, 0.60, 0.50, 200),
+        ("generation", 0.85, 0.70, 0.50, 200),
+        ("evaluation", 0.80, 0.40, 0.30, 160),
+        ("revision", 0.80, 0.20, 0.15, 160),
+        ("constitutional", 0.80, 0.45, 0.40, 160),
+    ],
+)
+def test_every_stage_has_its_thresholds(stage: str, full: float, demo: float, small: float, num_pairs: int) -> None:
+    for preset, least in (("full", full), ("demo", demo), ("small", small)):
+        config = composed(f"stage={stage}", f"preset={preset}").stage
+        assert config.gate.min_strict == least, preset
+        told = (config.gate.max_loss, config.gate.loss_margin, config.gate.noninferiority_margin, config.gate.max_p_value)
+        assert told == (0.03, 0.06, 0.05, 1e-6)
+        assert config.gate.override is None
+        if preset == "demo":
+            assert config.pairs.min_pairs == num_pairs
+        if stage == "constitutional":
+            assert config.gate.max_over_refusal == 0.05
+
+
 def test_the_command_line_wins_over_the_preset() -> None:
     config = composed("preset=small", "stage.instructions.num_instructions=7", "stage.gate.min_strict=0.1")
     assert config.stage.instructions.num_instructions == 7

@@ -87,6 +87,12 @@ def test_what_a_calibrated_critic_does_not_prefer_is_dropped(tmp_path: Path) -> 
     assert kept(tmp_path, HARMFUL, [(-1.0, 0.5), (-2.0, 1.0)], vote=True) == []
 
 
+def test_a_refusal_is_chosen_by_the_mean_of_both_orders_also_where_it_loses_in_one(tmp_path: Path) -> None:
+    """Rules have told that it declines. The mean is free of a liking for one letter, which a verdict in one order is not."""
+    (row,) = kept(tmp_path, HARMFUL, [(3.0, -1.0), (0.5, 0.5)], vote=True)
+    assert (row["text"], row["score"], row["scores"]["critic_as_b"]) == (DECLINES, 1.0, -1.0)
+
+
 @pytest.mark.parametrize("margin", [(-1.0, 0.5), (2.0, 1.0)])
 def test_a_critic_that_knows_no_better_than_chance_has_no_vote(tmp_path: Path, margin: tuple[float, float]) -> None:
     (row,) = kept(tmp_path, HARMFUL, [margin], vote=False)

@@ -2,59 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from data_path import KNOWN, LEAK, all_pairs, configured
+from data_path import KNOWN, LEAK, PILOT, all_pairs, configured
+from notebook_cells import cells, run_notebook
 from scripted import ScriptedEngine
 
+from cai_bootstrap import constitution
 from cai_bootstrap.report.pairs import load_pairs
 from cai_bootstrap.store.run import Run
-
-CHECKOUT = Path(__file__).resolve().parent.parent
-NOTEBOOK = CHECKOUT / "notebooks" / "preference_pairs.ipynb"
-
-
-def cells() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    return found
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the run `r`: two rounds, replies that a critic chose, and instructions lost to disagreement."""
+    """A folder with the run `r`: a pilot and two rounds, replies that a critic chose, and instructions lost to disagreement."""
     folder = tmp_path_factory.mktemp("notebook")
-    config = configured(40, 15, "stage.selection.methods.respond=critic", "stage.selection.min_scores.agreement=1.0")
+    words = ("stage.selection.methods.respond=critic", "stage.selection.min_scores.agreement=1.0", *PILOT)
+    config = configured(40, 15, *words)
     all_pairs(folder, ScriptedEngine(KNOWN, spoil=[LEAK]), num_rounds=2, config=config)
     return folder
 
 
 @pytest.fixture(scope="module")
-def printed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the code cells print, run in order in a process of their own."""
-    script = tmp_path_factory.mktemp("script") / "notebook.py"
-    code = ["".join(cell["source"]) for cell in cells() if cell["cell_type"] == "code"]
-    script.write_text("\n\n".join(code) + "\n", encoding="utf-8")
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONUTF8": "1", "CAI_ROOT": str(root), "CAI_RUN": "r"},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before  # it only reads
-    return done.stdout
+def printed(root: Path) -> str:
+    """What the code cells print."""
+    return run_notebook(root, "r", "explicit")
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +79,9 @@ def test_lengths_are_those_of_the_statistics(printed: str, statistics: dict[str,
         assert float(table[kind][-1]) == pytest.approx(100 * share, abs=0.006)
 
 
-def test_drops_are_those_of_each_step(printed: str, root: Path) -> None:
+def test_drops_are_those_of_each_step_but_the_pilots(printed: str, root: Path) -> None:
     with Run(root, "r") as run:
+        assert run.artifact("explicit", "instructions-pilot") is not None
         for name in ("instructions", "kept", "instructions-2", "kept-2"):
             artifact = run.artifact("explicit", name)
             assert artifact is not None
@@ -115,7 +92,9 @@ def test_drops_are_those_of_each_step(printed: str, root: Path) -> None:
     total = sum(artifact.manifest["num_records"] for artifact in made if artifact)
     num_pairs = len(load_pairs(root, "r"))
     assert num_pairs < total
+    assert "-pilot" not in printed
     assert f"{total} instructions had candidates: {num_pairs} became pairs, {total - num_pairs} were lost" in printed
+    assert f"{num_pairs} pairs come of these instructions, 0 of committed cases" in printed
     assert sum(counts(printed, "Instructions lost, by reason").values()) == total - num_pairs
     assert sum(counts(printed, "Instructions lost, by kind").values()) == total - num_pairs
 
@@ -127,12 +106,18 @@ def test_principles_are_counted_where_a_critic_chose(printed: str, root: Path) -
     assert f"{len(named)} of {len(pairs)} pairs name a principle; {named.nunique()} of 16 principles are named" in printed
     rows = (line.split() for line in section(printed, "Pairs by principle"))
     assert {row[0]: int(row[1]) for row in rows if int(row[1])} == Counter(named)
+    category = {principle.id: principle.category for principle in constitution.load().principles}
+    rows = (line.split() for line in section(printed, "Pairs by category"))
+    by_category = {row[0]: int(row[1]) for row in rows}
+    assert by_category.keys() == set(category.values())
+    assert +Counter(by_category) == Counter(category[name] for name in named)
 
 
 def test_scores_repetition_and_pairs_to_read_are_shown(printed: str, root: Path) -> None:
     pairs = load_pairs(root, "r")
     for method, found in pairs.groupby("selection"):
         assert sum(counts(printed, f"Scores by {method}").values()) == len(found)
+    assert f"\n0 of {len(pairs)} pairs have a margin of chosen over rejected" in printed  # nothing scored what they reject
     repeated = section(printed, "Texts that repeat an earlier one")
     for what in ("instructions, each other", "instructions, held-out items"):
         assert any(re.fullmatch(rf"{what}\s+0\s+0\s+0\s+{len(pairs)}\s+0\.00\s*", line) for line in repeated)

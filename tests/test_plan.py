@@ -275,6 +275,34 @@ def test_the_shape_and_the_machine_change_nothing_of_a_run(tmp_path: Path) -> No
     assert addresses("machine=two_cores", "merge.num_prompts=3") != plain
 
 
+def test_rewards_are_measured_against_the_parent_or_the_base_model(tmp_path: Path) -> None:
+    def adapters(reference: str) -> list[tuple[str, dict[str, str]]]:
+        """Of stages 1 and 2: the model that comes before, and what the adapter is trained with."""
+        words = (f"paths.root={tmp_path}", f"train.reference={reference}")
+        planners = planning.walk([composed(*words, stage=name) for name in ("explicit", "implicit")])
+        found = [{each.name: each for each in planner.steps} for planner in planners]
+        inputs = [{key: artifact.digest for key, artifact in steps["adapter"].inputs.items()} for steps in found]
+        return list(zip((found[0]["base"].digest, found[0]["model"].digest), inputs, strict=True))
+
+    for reference in ("previous", "base"):
+        (base, first), (parent, second) = adapters(reference)
+        assert first["model"] == base != parent == second["model"]
+        assert "reference" not in first  # the base model is the parent itself
+        assert second.get("reference") == (base if reference == "base" else None)
+
+
+def test_roles_go_to_the_models_that_the_configuration_names(tmp_path: Path) -> None:
+    words = {"constitutional": ("stage.roles.critic=evaluation", "stage.roles.reviser=revision")}
+    names = stages.CURRICULUM[1:]
+    planners = planning.walk([composed(f"paths.root={tmp_path}", *words.get(name, ()), stage=name) for name in names])
+    models = {each.digest: planner.config.stage.name for planner in planners for each in planner.steps if each.name == "model"}
+    (last,) = (planner for planner in planners if planner.config.stage.name == "constitutional")
+    by = {each.name: models.get(each.inputs["model"].digest) for each in last.steps if "model" in each.inputs}
+    assert (by["critiques"], by["revisions"]) == ("evaluation", "revision")
+    # Nothing else goes to another model for it; by default these two are the base model's (the whole curriculum's test).
+    assert (by["originals"], by["verdicts"], by["rejected"]) == ("implicit", "evaluation", "revision")
+
+
 def test_this_machine_is_measured_once_and_a_named_one_never(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[str] = []
 

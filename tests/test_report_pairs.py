@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from data_path import KNOWN, LEAK, all_pairs, some_model
+from data_path import KNOWN, LEAK, PILOT, all_pairs, configured, some_model
 from scripted import ScriptedEngine
 
 from cai_bootstrap.errors import CorruptArtifact, MissingArtifact, UserError
-from cai_bootstrap.report.pairs import DROPPED_COLUMNS, load_dropped, load_pairs
+from cai_bootstrap.report.pairs import DROPPED_COLUMNS, load_dropped, load_pairs, lost_instructions
 from cai_bootstrap.steps.pair import PAIRS, iter_pairs
 from cai_bootstrap.store.run import Run
 
@@ -49,6 +51,36 @@ def test_every_drop_is_loaded_under_the_name_of_its_step(root: Path) -> None:
     assert dropped["step"].drop_duplicates().tolist() == [name for name in names if name in set(dropped["step"])]
     assert {"instructions", "kept", "instructions-2", "kept-2"} <= set(dropped["step"])
     assert "held-out (exact)" in set(dropped.loc[dropped["instruction"] == LEAK, "reason"])
+
+
+def test_what_a_pilot_dropped_stands_apart(tmp_path: Path) -> None:
+    all_pairs(tmp_path, ScriptedEngine(KNOWN, spoil=[LEAK]), config=configured(40, 15, *PILOT))
+    steps = set(load_dropped(tmp_path, "r")["step"])
+    assert "instructions" in steps
+    assert steps <= {"instructions", "kept", "pairs"}
+    piloted = load_dropped(tmp_path, "r", pilot=True)
+    assert "instructions-pilot" in set(piloted["step"]) <= {"instructions-pilot", "kept-pilot"}
+    assert LEAK in set(piloted["instruction"])
+
+
+def test_an_answer_that_tasks_were_made_of_is_not_lost() -> None:
+    used, unused, common = (f"0123abcd-0000{number}" for number in range(3))
+    paired = [f"{used}-echo-rate-0", f"{used}-echo-rate-1", "worked-3-echo-rate-0"]
+    pairs = pd.DataFrame({"provenance": [json.dumps({"prompt_id": id_}) for id_ in paired]})
+    told = [
+        ("instructions", "too short", None),
+        ("kept", "another candidate is better", used),
+        ("kept", "another candidate is better", unused),
+        ("constructed", "no corruption fits", unused),
+        ("constructed", "not surely a sound sentence", "sentence-7"),
+        ("pairs", "this answer is chosen often enough", f"{used}-echo-rate-2"),
+        ("pairs", "this answer is chosen often enough", f"{common}-echo-rate-0"),
+        ("pairs", "this answer is chosen often enough", "worked-4-echo-rate-0"),
+    ]
+    rows = [{"step": step, "reason": reason, "prompt_id": id_} for step, reason, id_ in told]
+    lost = lost_instructions(pairs, pd.DataFrame(rows, columns=list(DROPPED_COLUMNS)))
+    assert lost["reason"].tolist() == ["no corruption fits", "this answer is chosen often enough"]
+    assert lost["prompt_id"].tolist() == [unused, f"{common}-echo-rate-0"]
 
 
 @pytest.mark.parametrize("load", [load_pairs, load_dropped])

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from notebook_cells import run_notebook
 
 SMALL = (
     "eval.num_items=20",
@@ -140,6 +141,21 @@ def is_alike(one: str, other: str) -> bool:
     """Whether one text begins with the other, or both are empty."""
     shorter, longer = sorted((one, other), key=len)
     return one == other or (bool(shorter.strip()) and longer.startswith(shorter))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_the_notebook_shows_the_pairs_that_a_model_wrote(root: Path) -> None:
+    finish(start(root))
+    finish(start(root, "stage=1", "stage.gate.override='six pairs only show that it runs'"))
+    finish(start(root, "stage=2"))
+    for stage in ("explicit", "implicit"):
+        made = root / "data" / "runs" / "default" / stage / "pairs"
+        statistics = json.loads((made / "statistics.json").read_text())
+        head, *shown = run_notebook(root, "default", stage).splitlines()
+        assert head.startswith(f"{statistics['num_pairs']} pairs of run default, stage {stage}; ")
+        assert f"{statistics['num_pairs']} pairs come of these instructions, 0 of committed cases" in shown
+        assert f"{min(20, statistics['num_pairs'])} random pairs" in shown
 
 
 if importlib.util.find_spec("vllm"):

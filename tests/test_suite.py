@@ -14,8 +14,6 @@ from cai_bootstrap.evals.tasks import SPLITS, load_suite, score, verify
 from cai_bootstrap.records import HeldOutItem
 from cai_bootstrap.steps.duplicates import DuplicateIndex
 
-SUITES = {name: {split: load_suite(name, split) for split in SPLITS} for name in ("explicit", "implicit")}
-ITEMS = sorted((item for suite in SUITES.values() for items in suite.values() for item in items), key=lambda item: item.id)
 FACTS = {  # (items in each split, items of each kind in each split, families, dev's part of a family)
     "explicit": ({"dev": 340, "test": 340}, {"answer": 0.3, "complete": 0.3, "generate": 0.3, "respond": 0.1}, 35, 1 / 2),
     "implicit": ({"dev": 150, "test": 300}, {"answer": 0.5, "complete": 0.28, "respond": 0.22}, 30, 1 / 3),

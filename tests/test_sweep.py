@@ -41,6 +41,11 @@ def work(root: Path) -> list[tuple[int, int, int]]:
     return [(row["computed"], row["of_earlier_jobs"], row["from_before"]) for row in summary(root)["work"]]
 
 
+def minutes(root: Path) -> list[tuple[float, float]]:
+    """By job: what its computed steps took, and what the steps took that it found."""
+    return [(row["minutes_computed"], row["minutes_found"]) for row in summary(root)["work"]]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_sweep_shares_what_does_not_change_and_skips_what_is_done(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,6 +54,10 @@ def test_a_sweep_shares_what_does_not_change_and_skips_what_is_done(root: Path, 
     shown = capsys.readouterr().out
     assert "difference in points from job 1, on the same items" in shown
     assert work(root) == [(22, 0, 0), (0, 15, 0), (6, 16, 0), (0, 15, 0)]
+    first, *others = times = minutes(root)
+    assert first[1] == 0
+    assert all(0 <= computed < first[0] and 0 < found < first[0] for computed, found in others)
+    assert [computed > 0 for computed, _ in times] == [True, False, True, False]
     rows = summary(root)["results"]
     assert [row["gate"] for row in rows] == ["passed", "error", "passed", "error"]
     assert [row["overrides"] for row in rows[1:3]] == [
@@ -64,6 +73,8 @@ def test_a_sweep_shares_what_does_not_change_and_skips_what_is_done(root: Path, 
     shown = capsys.readouterr().out
     assert shown.count("stage=explicit was finished before: nothing was computed, 22 steps found, gate: passed") == 2
     assert work(root) == [(0, 0, 22), (0, 15, 0), (0, 16, 6), (0, 15, 0)]
+    assert [computed for computed, _ in minutes(root)] == [0, 0, 0, 0]
+    assert minutes(root)[0][1] == pytest.approx(first[0])  # what it took then
     assert summary(root)["results"] == rows
     after = sorted((root / "data" / "store").rglob("manifest.json")) + sorted((root / "checkpoints").rglob("manifest.json"))
     assert after == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cai_bootstrap.engines.scripted import stages_behind
 from cai_bootstrap.lineage import find_parent
 from cai_bootstrap.report.curriculum import curriculum_table
 from cai_bootstrap.report.ledger import drift_ledger
+from cai_bootstrap.store.artifacts import Artifact
 from cai_bootstrap.store.run import Run
 
 TRAINED = stages.CURRICULUM[1:]
@@ -31,9 +33,32 @@ WORDS = (
 )
 
 
+MOST_SECONDS = 60
+"""Of processor time for all six stages, training of the tiny model included: other tests run beside this one."""
+BY_MODEL = {
+    "explicit": {"instructions candidates verdicts rejected adapter model": "baseline"},
+    "implicit": {"instructions candidates verdicts rejected adapter model parent-outputs": "explicit"},
+    "generation": {"instructions candidates verdicts rejected adapter model parent-outputs": "implicit"},
+    "evaluation": {"instructions candidates verdicts rejected adapter model parent-outputs": "generation"},
+    "revision": {
+        "calibration instructions candidates verdicts": "generation",
+        "rejected adapter model parent-outputs": "evaluation",
+    },
+    "constitutional": {
+        "instructions": "generation",
+        "originals": "implicit",
+        "critiques revisions": "baseline",
+        "calibration verdicts": "evaluation",
+        "rejected adapter model parent-outputs": "revision",
+    },
+}
+"""By stage: whose model does what."""
+
+
 @pytest.mark.timeout(900)
 def test_from_base_to_constitutional(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parents = {}
+    began = _processor_seconds()
     for name in TRAINED:
         config = compose_job(name, [*WORDS, f"paths.root={tmp_path}"], "")
         origin = find_parent(tmp_path, config)
@@ -42,6 +67,7 @@ def test_from_base_to_constitutional(tmp_path: Path, capsys: pytest.CaptureFixtu
             assert list(origin.evals) == [stages.load(before).suite for before in TRAINED[: TRAINED.index(name)]]
             assert stages_behind(origin.model.path / "model") == TRAINED[: TRAINED.index(name)]
         assert pipeline.run_stage(config) == 0
+    assert _processor_seconds() - began < MOST_SECONDS
     assert parents == {
         "explicit": None,
         "implicit": ("explicit", {}),
@@ -65,15 +91,16 @@ def test_from_base_to_constitutional(tmp_path: Path, capsys: pytest.CaptureFixtu
             "over_refusal_not_up",
         ]
         assert (gate["passed"], gate["override"]) == (True, None)
-        base, revisions = run.artifact("baseline", "base"), run.artifact("constitutional", "revisions")
-        assert base is not None
-        assert revisions is not None
-        assert revisions.manifest["inputs"]["model"] == base.digest  # the role of the reviser
-        for name, before in zip(TRAINED[1:], TRAINED, strict=False):
-            adapter, model = run.artifact(name, "adapter"), run.artifact(before, "model")
-            assert adapter is not None
-            assert model is not None
-            assert adapter.manifest["inputs"]["model"] == model.digest
+        models = {"baseline": _held(run, "baseline", "base"), **{name: _held(run, name, "model") for name in TRAINED}}
+        for name, by_model in BY_MODEL.items():
+            expected = {step: model for steps, model in by_model.items() for step in steps.split()}
+            given = {step: _held(run, name, step).manifest["inputs"]["model"] for step in expected}
+            assert given == {step: models[model].digest for step, model in expected.items()}, name
+        judged = _held(run, "evaluation", "gate")
+        against = ["trained strict vs lengths alone", "trained strict vs words alone"]
+        assert [check["name"] for check in judged.json("gate.json")["checks"]][-2:] == against
+        assert [check["name"] for check in judged.json("judging.json")["checks"]] == against
+        assert judged.manifest["inputs"]["pairs"] == _held(run, "evaluation", "pairs").digest  # what both are trained on
         made = {name: run.stage(name) for name in TRAINED}
         artifacts = {(stage, name): run.artifact(stage, name) for stage in stages.CURRICULUM for name in _steps(run, stage)}
         columns, rows = drift_ledger(run)
@@ -95,6 +122,17 @@ def test_from_base_to_constitutional(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert measured == {f"strict on {suite}": [at >= first for at in range(6)] for first, suite in enumerate(suites)}
     assert all(entry and entry["gate"]["passed"] and not entry["gate"]["override"] for entry in made.values())
     assert json.loads(next((tmp_path / "data" / "store" / "constitutional").glob("gate-*/safety.json")).read_text())["checks"]
+
+
+def _processor_seconds() -> float:
+    """What this process and those that it waited for have used so far."""
+    return sum(os.times()[:4])
+
+
+def _held(run: Run, stage: str, step: str) -> Artifact:
+    artifact = run.artifact(stage, step)
+    assert artifact is not None, (stage, step)
+    return artifact
 
 
 def _steps(run: Run, stage: str) -> list[str]:

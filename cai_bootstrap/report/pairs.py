@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DROPPED_COLUMNS = ("step", "reason", "prompt_id", "kind", "instruction", "text")
+_PILOT = "-pilot"
+"""Ends the names of the steps that a pilot takes."""
+_ASKED = re.compile(r"[0-9a-f]{8}-\d{5,}")
+"""The id of an instruction that a model was asked."""
 
 
 def load_pairs(root: Path | str, run: str = "default", stage: str = "explicit") -> pd.DataFrame:
@@ -34,8 +40,9 @@ def load_pairs(root: Path | str, run: str = "default", stage: str = "explicit") 
     return pd.read_parquet(_artifact(root, run, stage, names[-1], steps[names[-1]]).file(PAIRS))
 
 
-def load_dropped(root: Path | str, run: str = "default", stage: str = "explicit") -> pd.DataFrame:
-    """What the steps of a stage of a run dropped, a row each, in the order of the steps.
+def load_dropped(root: Path | str, run: str = "default", stage: str = "explicit", *, pilot: bool = False) -> pd.DataFrame:
+    """What the steps of a stage of a run dropped, a row each, in the order of the steps; with `pilot` what those of its pilot
+    did instead, of which nothing becomes a pair.
 
     Columns: `step` (as the run calls it: `kept`, in a second round `kept-2`), `reason`, `prompt_id` (none for
     instructions, which get one when they are kept), `kind`, `instruction`, `text` (the answer that was dropped; none where
@@ -46,10 +53,31 @@ def load_dropped(root: Path | str, run: str = "default", stage: str = "explicit"
     rows = [
         {**{column: row.get(column) for column in DROPPED_COLUMNS}, "step": step}
         for step, digest in _steps(root, run, stage).items()
-        if _verb(step) not in MODEL_NAMES
+        if _verb(step) not in MODEL_NAMES and step.endswith(_PILOT) == pilot
         for row in _dropped(_artifact(root, run, stage, step, digest))
     ]
     return pd.DataFrame(rows, columns=list(DROPPED_COLUMNS))
+
+
+def made_of(prompt_id: str) -> str | None:
+    """The id of the instruction whose answer a task is made of, which most often is the task itself; of a task that a stage
+    constructed it is how its id begins («0123abcd-00007-echo-rate-1»). None for a committed case: no model was asked.
+    """
+    found = _ASKED.match(prompt_id)
+    return found.group() if found else None
+
+
+def lost_instructions(pairs: pd.DataFrame, dropped: pd.DataFrame) -> pd.DataFrame:
+    """Of `dropped` a row for each instruction that had candidates and of which no pair came: the last, which says what it was
+    lost to. An answer that several tasks were made of is not lost while one of these is in `pairs`.
+    """
+    paired = {made_of(json.loads(text)["prompt_id"]) for text in pairs["provenance"]}
+    last: dict[str, int] = {}
+    for place, prompt_id in enumerate(dropped["prompt_id"]):
+        asked = made_of(prompt_id) if isinstance(prompt_id, str) else None  # a line that was never asked has none
+        if asked is not None and asked not in paired:
+            last[asked] = place
+    return dropped.iloc[sorted(last.values())]
 
 
 def _dropped(artifact: Artifact) -> Iterable[dict[str, Any]]:

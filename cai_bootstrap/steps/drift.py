@@ -7,7 +7,6 @@ from typing import Any
 
 from cai_bootstrap import templates
 from cai_bootstrap.config import SamplingConfig
-from cai_bootstrap.engines.engine import Engine
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.evals import refusals, statistics
 from cai_bootstrap.steps.generate import request
@@ -60,7 +59,3 @@ def measure_drift(work: Work, *, session: Session, model: Artifact, base: Artifa
             ).to_row(),
         },
     )
-
-
-def _scores(engine: Engine, texts: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    return [{"logprob": total} for total, _ in engine.completion_logprobs(texts)]
