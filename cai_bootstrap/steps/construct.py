@@ -29,7 +29,7 @@ _GROUPS_PER_ENDING = 7
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
-@step(version=16)
+@step(version=17)
 def construct_judgements(
     work: Work,
     *,
@@ -75,10 +75,10 @@ def construct_judgements(
         if row["prompt_id"] not in used:
             reason = "its length would tell the label" if row["prompt_id"] in corrupted else "no corruption fits"
             work.drop([{**row, "step": "constructed", "reason": reason}])
-    work.write_rows("records.jsonl", _judgements(left, shares, principles, rng))
+    work.write_rows("records.jsonl", _judgements(work, left, shares, principles, rng))
 
 
-@step(version=7)
+@step(version=8)
 def construct_revisions(
     work: Work,
     *,
@@ -157,6 +157,7 @@ def _revisions(
             if task.kind == "helpful":
                 wrong.append((rng.choice(refusals), "refusal"))
             if not wrong:
+                work.drop([{**row, "step": "constructed", "reason": f"nothing is wrong enough to reject ({task.family})"}])
                 continue
             yield {
                 **row,
@@ -190,7 +191,7 @@ def _topic(question: str) -> str:
 
 
 def _judgements(
-    asked_of: Sequence[Asked], shares: dict[str, float], principles: dict[str, str], rng: random.Random
+    work: Work, asked_of: Sequence[Asked], shares: dict[str, float], principles: dict[str, str], rng: random.Random
 ) -> Iterator[dict[str, Any]]:
     given = dict.fromkeys(shares, 0)
     endings = itertools.cycle([True] + [False] * (_GROUPS_PER_ENDING - 1))
@@ -202,6 +203,8 @@ def _judgements(
         group = f"{row['prompt_id']}-{case.corruption}"
         topic = f"{_topic(case.question)}."
         asked_in = judgements.questions(case, rng, group=group, kinds=[kind], principles=principles)
+        if not asked_in:
+            work.drop([{**row, "step": "constructed", "reason": f"as good as its corruption ({case.corruption})"}])
         teaches_to_end = next(endings)
         for number, made in enumerate(asked_in):
             given[kind] += 1
