@@ -116,6 +116,16 @@ def test_presets_reach_the_keys_that_use_them(stage: str, preset: str, numbers: 
     assert (config.instructions.num_instructions, config.pairs.min_pairs, config.gate.min_strict) == numbers
 
 
+def test_half_of_stage_2_is_implicit() -> None:
+    config = composed("stage=implicit", "preset=full").stage.instructions
+    asked = {kind: share * config.num_instructions for kind, share in config.kind_shares.items()}
+    assert sum(config.kind_shares.values()) == pytest.approx(1)
+    assert asked["question"] >= 500
+    assert asked["statement"] >= 200
+    implicit = asked["question"] + asked["statement"] + asked["opener"]
+    assert implicit == pytest.approx(config.num_instructions / 2, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("stage", "full", "demo", "small", "num_pairs"),
     [
