@@ -151,7 +151,7 @@ def test_special_tokens_in_a_prompt_are_text(engine: Engine, folder: Path) -> No
 @RUN_A_MODEL
 def test_behind_special_tokens_comes_what_the_model_says_behind_their_text(engine: Engine, folder: Path) -> None:
     prompt = with_special_tokens(folder)
-    ids, model = engine.encode(prompt), AutoModelForCausalLM.from_pretrained(str(folder)).eval()
+    ids, model = engine.encode(prompt), AutoModelForCausalLM.from_pretrained(str(folder))
     made, logprob = ask(engine, prompt, max_tokens=6), 0.0
     for token in made.token_ids:
         with torch.inference_mode():

@@ -253,9 +253,9 @@ def test_a_script_that_fails_stops_the_curriculum_and_an_override_stays_visible(
     words = [*WORDS, *SMALL, f"paths.root={tmp_path}", "engine.script=fails_explicit", "stage.gate.min_strict=0.5"]
     words.append(f"constitution={tmp_path / 'theirs.yaml'}")
     assert main(["stage=1", *words]) == 1
-    shown = capsys.readouterr().out
+    shown, progress = capsys.readouterr()
     # What is odd in a constitution from elsewhere is told at once, and stands with the gate.
-    assert f"warning: {tmp_path / 'theirs.yaml'}: category 'helpfulness' claims '8 principles', counted 2" in shown
+    assert f"warning: {tmp_path / 'theirs.yaml'}: category 'helpfulness' claims '8 principles', counted 2" in progress
     (gate,) = tmp_path.glob("data/store/explicit/gate-*/gate.json")
     assert any("claims '8 principles', counted 2" in warning for warning in json.loads(gate.read_bytes())["warnings"])
     assert "Gate of stage explicit: NOT passed – scripted, no claim" in shown
