@@ -32,6 +32,7 @@ TRAINING = {
     "train 8 checkpointed": {"micro_batch_size": 8, "tokens": (96, 48, 48), "gradient_checkpointing": True},
     "train 4 long": {"micro_batch_size": 4, "tokens": (256, 96, 96)},
     "train 4 long checkpointed": {"micro_batch_size": 4, "tokens": (256, 96, 96), "gradient_checkpointing": True},
+    "train 8 head in bf16": {"micro_batch_size": 8, "tokens": (96, 48, 48), "head_dtype": "bfloat16"},
     "train 8 upper half": {"micro_batch_size": 8, "tokens": (96, 48, 48), "frozen_share": 0.5},
 }
 """`tokens` of prompt, chosen and rejected; one optimizer step of one micro-batch."""
@@ -88,6 +89,7 @@ def train(
     tokens: tuple[int, int, int],
     gradient_checkpointing: bool = False,
     frozen_share: float = 0.0,
+    head_dtype: str = "float32",
 ) -> dict[str, float]:
     """An optimizer step of DPO with the reference's scores before it."""
     from cai_bootstrap.__main__ import compose_job
@@ -110,6 +112,7 @@ def train(
                 f"train.batch_size={micro_batch_size}",
                 f"train.gradient_checkpointing={str(gradient_checkpointing).lower()}",
                 f"train.lora.frozen_share={frozen_share}",
+                f"train.head_dtype={head_dtype}",
             ],
             "",
         ).train

@@ -503,6 +503,9 @@ class TrainConfig:
     checkpoint_steps: int = 0
     """Also save every so many optimizer steps; 0 means by time only."""
     lora: LoraConfig
+    head_dtype: str = "float32"
+    """Of the products with the output layer: float32, bfloat16, or auto, which is bfloat16 for fp32 on a CPU that multiplies it
+    natively. A rounding, so `auto` is no part of an adapter's address."""
     reference: Reference = Reference.previous
     backend: str = "peft"
     """What prepares the model that is trained: one of `training.backends.BACKENDS`."""
@@ -530,6 +533,8 @@ class TrainConfig:
             self.accelerate_config,
             "train.launcher=accelerate with it, or leave it out",
         )
+        known = self.head_dtype in ("auto", "float32", "bfloat16")
+        _require(known, "train.head_dtype", self.head_dtype, "auto, float32 or bfloat16")
         _require(0 <= self.replay < 1, "train.replay", self.replay, "a share from 0 to below 1")
         _require(0 < self.merged_share <= 1, "train.merged_share", self.merged_share, "a share above 0 to 1")
         _require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "a positive number such as 1e-4")

@@ -149,6 +149,8 @@ class TrainSettings:
     """Tokens of all pairs whose hidden states below the adapter are kept, with `lora.frozen_share` (`training.prefix`)."""
     table_bytes: int = 4
     """See `weight_bytes`."""
+    head_bytes: int = 4
+    """Of each weight of the output layer as it is packed on a CPU (`train.head_dtype`)."""
     logit_bytes: float = 0.0
     """Per scored token and entry of the vocabulary, of a trainer that keeps logits; ours keeps none."""
 
@@ -165,7 +167,7 @@ def training_peak(shape: ModelShape, own: TrainSettings) -> Peak:
     packs = own.device == "cpu" and own.dtype == "float32" and own.quantization == "none"
     weights = weight_bytes(shape, own.dtype, own.quantization, own.table_bytes)
     if packs:
-        weights += 2 * 4 * num_body(shape) + 2 * 4 * num_table(shape)
+        weights += 2 * 4 * num_body(shape) + 2 * own.head_bytes * num_table(shape)
     tokens, size = own.micro_batch_size * own.width, BYTES[own.dtype]
     stream = 4 if own.quantization == "nf4" and own.table_bytes == 4 else size
     layers = shape.layers - round(own.lora.frozen_share * shape.layers)
@@ -194,12 +196,13 @@ def training_peak(shape: ModelShape, own: TrainSettings) -> Peak:
 def generation_peak(
     shape: ModelShape, *, dtype: str, device: str, batch_size: int, context: int, vocab_rows: int | None = None
 ) -> Peak:
-    """Our own decoding loop: weights (on a CPU in fp32 the output layer twice, see `engines.head`), a slot of `context` tokens
-    for each row of a batch, and a forward pass over a part of the prompts.
+    """Our own decoding loop: weights (on a CPU in fp32 the output layer twice, and once more in bf16 where the processor
+    multiplies that natively, which is reckoned with: see `engines.head`), a slot of `context` tokens for each row of a batch,
+    and a forward pass over a part of the prompts.
     """
     weights = weight_bytes(shape, dtype)
     if device == "cpu" and dtype == "float32":
-        weights += 4 * num_table(shape)
+        weights += (4 + 2) * num_table(shape)
     size = BYTES[dtype]
     tokens = max(_PREFILL_TOKENS, context)
     q = shape.heads * shape.head_dim

@@ -206,6 +206,8 @@ def train_and_merge(
     launch = {key: settings.pop(key) for key in LAUNCH}
     if settings["backend"] == "peft":  # whose adapters are addressed as they were before there was another
         del settings["backend"]
+    if settings["head_dtype"] == "auto":  # whatever this machine rounds by
+        del settings["head_dtype"]
     parent = origin.model
     share = settings.pop("merged_share")  # one adapter, whatever is made of it
     against_base = settings.pop("reference") == Reference.base and base.digest != parent.digest

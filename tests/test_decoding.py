@@ -30,6 +30,8 @@ from cai_bootstrap.engines.engine import GenerationRequest
 from cai_bootstrap.engines.transformers import TransformersEngine
 from cai_bootstrap.errors import UserError
 
+NATS = 2e-3
+"""A written token's log-probability from the plain model's: the normaliser may come of a pass in bf16."""
 WORDS = "the sun rises in the east and sets in the west a cat says meow water freezes at zero degrees blue green red".split()
 PREFIX = "Instruction: Name the capital of France.\nResponse: Paris is the capital of France.\n\n" * 3
 
@@ -110,7 +112,9 @@ def _assert_as_generate(engine: TransformersEngine, plain: Plain, prompts: list[
         assert list(result.token_ids) == plain.generate(prompt, max_tokens), prompt
         ids = plain.encode(prompt)
         assert result.num_prompt_tokens == len(ids)
-        assert result.logprob == pytest.approx(plain.sum_logprobs(ids, list(result.token_ids)), abs=1e-4)
+        assert result.logprob == pytest.approx(
+            plain.sum_logprobs(ids, list(result.token_ids)), abs=NATS * len(result.token_ids)
+        )
 
 
 @pytest.mark.parametrize("prefix", ["", PREFIX], ids=["own", "shared prefix"])
@@ -132,7 +136,9 @@ def test_rows_that_end_at_different_times_make_room(with_batch: Callable[[int], 
     for prompt, limit, result in zip(prompts, limits, done, strict=True):
         expected = plain.generate(prompt, limit)
         assert list(result.token_ids) == expected
-        assert result.logprob == pytest.approx(plain.sum_logprobs(plain.encode(prompt), expected), abs=1e-4)
+        assert result.logprob == pytest.approx(
+            plain.sum_logprobs(plain.encode(prompt), expected), abs=NATS * len(result.token_ids)
+        )
 
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "initializer_range": 0.3}
@@ -245,7 +251,7 @@ def test_sampled_logprob_is_at_temperature_one(engine: TransformersEngine, plain
     for request in (_sampled("0. the sun", 1), _request("0. the sun", temperature=2.5, top_k=5, seed=2)):
         (result,) = engine.generate([request])
         expected = plain.sum_logprobs(plain.encode(request.prompt), list(result.token_ids))
-        assert result.logprob == pytest.approx(expected, abs=1e-4)
+        assert result.logprob == pytest.approx(expected, abs=NATS * len(result.token_ids))
 
 
 @pytest.mark.parametrize(("temperature", "top_k", "top_p"), [(1.0, 6, 1.0), (0.5, 6, 1.0), (1.0, 3, 1.0), (2.0, 6, 0.7)])
@@ -278,6 +284,7 @@ def test_any_tiling_of_the_vocabulary_gives_the_same(
     is_packed: bool,
 ) -> None:
     monkeypatch.setattr(head, "_TILE_TOKENS", tile)
+    monkeypatch.setattr(packed, "has_fast_bf16", lambda: False)
     monkeypatch.setattr(plain_model.config, "final_logit_softcapping", softcap, raising=False)
     if not is_packed:
         monkeypatch.setattr(packed, "is_supported", lambda weight: False)
@@ -296,6 +303,28 @@ def test_any_tiling_of_the_vocabulary_gives_the_same(
         wanted = torch.tensor([[0, 3]]).expand(6, -1)
         found = layer.token_logprobs(hidden, wanted)
     torch.testing.assert_close(found, logits.log_softmax(1).gather(1, wanted))
+
+
+if packed.has_fast_bf16():
+
+    @pytest.mark.parametrize("tile", [16, 48, 10**6])
+    @pytest.mark.parametrize("num_kept", [1, 5, 64])
+    @pytest.mark.parametrize("softcap", [None, 3.0])
+    def test_a_first_pass_in_bf16_changes_no_token(
+        plain_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, tile: int, num_kept: int, softcap: float | None
+    ) -> None:
+        monkeypatch.setattr(head, "_TILE_TOKENS", tile)
+        monkeypatch.setattr(head, "_SPARE", 16)
+        monkeypatch.setattr(plain_model.config, "final_logit_softcapping", softcap, raising=False)
+        weight: torch.Tensor = plain_model.get_output_embeddings().weight  # type: ignore[no-untyped-call]
+        hidden = torch.randn(40, weight.shape[1], generator=torch.Generator().manual_seed(1))
+        layer = head.OutputLayer(plain_model)
+        with torch.no_grad():
+            expected, found = layer._scan_once(hidden, num_kept), layer.scan(hidden, num_kept)
+        assert torch.equal(found.ids[:, : num_kept - num_kept // 8], expected.ids[:, : num_kept - num_kept // 8])
+        torch.testing.assert_close(found.logits, expected.logits)
+        torch.testing.assert_close(found.normaliser, expected.normaliser, rtol=0, atol=5e-3)
+        assert not torch.equal(found.normaliser, expected.normaliser)
 
 
 def _is_long(text: str, num_characters: int) -> bool:

@@ -64,6 +64,7 @@ def peak_of(name: str) -> Peak:
         width=width,
         scored=scored,
         gradient_checkpointing=case.get("gradient_checkpointing", False),
+        head_bytes={"float32": 4, "bfloat16": 2}[case.get("head_dtype", "float32")],
         kept_tokens=case["micro_batch_size"] * width if share else 0,
     )
     return estimates.training_peak(gemma, own)

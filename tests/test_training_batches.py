@@ -12,6 +12,7 @@ import torch
 from small_training import arguments, rows
 
 from cai_bootstrap.config import Quantization, TrainMethod
+from cai_bootstrap.engines.packed import has_fast_bf16
 from cai_bootstrap.errors import StepFailed, UserError
 from cai_bootstrap.training import order
 from cai_bootstrap.training.tokenise import encode_pairs
@@ -163,15 +164,11 @@ def decisions() -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("pairs", [rows(), decisions()], ids=["preferences", "decisions"])
-def test_head_and_fused_layers_give_what_trl_gives(
-    pairs: list[dict[str, Any]], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def capped(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model whose output layer takes all ways."""
     from cai_bootstrap.engines import head as output_layer
-    from cai_bootstrap.engines.packed import PackedLinear
     from cai_bootstrap.training import head
-    from cai_bootstrap.training.fused import FusedRmsNorm
-    from cai_bootstrap.training.packing import pack, response_labels
 
     # Several chunks, several tiles and a soft cap, so that all are tested.
     monkeypatch.setattr(head, "_LOGITS_PER_TILE", 1)
@@ -179,32 +176,61 @@ def test_head_and_fused_layers_give_what_trl_gives(
     capped = shutil.copytree(tiny_model, tmp_path / "model")
     config = json.loads((capped / "config.json").read_bytes())
     (capped / "config.json").write_text(json.dumps({**config, "final_logit_softcapping": 5.0}))
-    results = []
-    for own_head in (True, False):
-        given = arguments(capped, tmp_path / str(own_head), micro_batch_size=4)
-        trainer = Training(**{**given, "rows": pairs, "own_head": own_head}).trainer
-        kinds = [type(part) for part in trainer.model.modules()]
-        assert (kinds.count(PackedLinear), kinds.count(FusedRmsNorm)) == ((14, 13) if own_head else (0, 0))
-        trainer.score_reference(4, 60, None)
-        with torch.no_grad():  # B starts at zero, where A would have no gradient
-            for name, value in trainer.model.named_parameters():
-                if "lora_B" in name:
-                    value.normal_(0, 0.02, generator=torch.Generator().manual_seed(len(name)))
-        batch = next(iter(trainer.get_train_dataloader()))
-        packed = pack(batch["input_ids"], batch["attention_mask"], response_labels(batch))
-        assert (len(packed.pairs), len(packed.blocks)) == (4, 2), "two pairs a block, which share what they begin with"
-        trainer.model.zero_grad()
-        trainer.model.train()
-        loss = trainer.compute_loss(trainer.model, batch)
-        loss.backward()
-        gradients = torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
-        results.append((loss.detach(), gradients, {k: v[-1] for k, v in trainer._metrics["train"].items()}))
-    (loss, gradients, metrics), (expected_loss, expected_gradients, expected_metrics) = results
+    return capped
+
+
+def first_step(
+    model: Path, folder: Path, pairs: list[dict[str, Any]], *, own_head: bool = True, **changes: Any
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
+    """Loss, gradients and metrics of the first batch, with an adapter that changes something."""
+    from cai_bootstrap.engines.packed import PackedLinear
+    from cai_bootstrap.training.fused import FusedRmsNorm
+    from cai_bootstrap.training.packing import pack, response_labels
+
+    given = arguments(model, folder, micro_batch_size=4, **changes)
+    trainer = Training(**{**given, "rows": pairs, "own_head": own_head}).trainer
+    kinds = [type(part) for part in trainer.model.modules()]
+    assert (kinds.count(PackedLinear), kinds.count(FusedRmsNorm)) == ((14, 13) if own_head else (0, 0))
+    trainer.score_reference(4, 60, None)
+    with torch.no_grad():  # B starts at zero, where A would have no gradient
+        for name, value in trainer.model.named_parameters():
+            if "lora_B" in name:
+                value.normal_(0, 0.02, generator=torch.Generator().manual_seed(len(name)))
+    batch = next(iter(trainer.get_train_dataloader()))
+    packed = pack(batch["input_ids"], batch["attention_mask"], response_labels(batch))
+    assert (len(packed.pairs), len(packed.blocks)) == (4, 2), "two pairs a block, which share what they begin with"
+    trainer.model.zero_grad()
+    trainer.model.train()
+    loss = trainer.compute_loss(trainer.model, batch)
+    loss.backward()
+    gradients = torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
+    return loss.detach(), gradients, {k: v[-1] for k, v in trainer._metrics["train"].items()}
+
+
+PAIRS = pytest.mark.parametrize("pairs", [rows(), decisions()], ids=["preferences", "decisions"])
+
+
+@PAIRS
+def test_head_and_fused_layers_give_what_trl_gives(pairs: list[dict[str, Any]], capped: Path, tmp_path: Path) -> None:
+    loss, gradients, metrics = first_step(capped, tmp_path / "ours", pairs)
+    expected_loss, expected_gradients, expected_metrics = first_step(capped, tmp_path / "theirs", pairs, own_head=False)
     assert float(gradients.abs().max()) > 1e-3
     torch.testing.assert_close(loss, expected_loss, rtol=1e-5, atol=0)
     torch.testing.assert_close(gradients, expected_gradients, rtol=1e-5, atol=1e-5 * float(gradients.abs().max()))
     expected_metrics["num_tokens"] = metrics["num_tokens"]  # it goes on counting
     assert metrics == pytest.approx(expected_metrics, rel=1e-4, abs=1e-5)
+
+
+if has_fast_bf16():
+
+    @PAIRS
+    def test_a_head_in_bf16_gives_nearly_the_same(pairs: list[dict[str, Any]], capped: Path, tmp_path: Path) -> None:
+        loss, gradients, metrics = first_step(capped, tmp_path / "rounded", pairs, head_dtype="bfloat16")
+        expected_loss, expected_gradients, expected_metrics = first_step(capped, tmp_path / "whole", pairs)
+        assert not torch.equal(gradients, expected_gradients)
+        torch.testing.assert_close(loss, expected_loss, rtol=2e-3, atol=0)
+        assert float((gradients - expected_gradients).norm() / expected_gradients.norm()) < 0.01
+        assert metrics["rewards/margins"] == pytest.approx(expected_metrics["rewards/margins"], abs=2e-3)
 
 
 def test_four_bit_gradients_are_those_of_the_weights_in_use(tiny_model: Path, tmp_path: Path) -> None:

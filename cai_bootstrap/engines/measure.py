@@ -131,6 +131,13 @@ def choose_batch_size(device: str, cores: int, memory_gib: float) -> int:
     return 1 << max(0, int(wanted).bit_length() - 1) if wanted >= 1 else 1
 
 
+@functools.cache
+def has_fast_bf16() -> bool:
+    """Whether the processor multiplies bf16 natively, at twice fp32's rate or so. Elsewhere it is emulated, and slower."""
+    told = Path("/proc/cpuinfo")
+    return told.exists() and re.search(r"\b(avx512_bf16|amx_bf16)\b", told.read_text(encoding="utf-8")) is not None
+
+
 def usable_cores() -> int:
     """Physical cores that this process may use: by the machine, its affinity, and its control group's quota."""
     logical = psutil.cpu_count(logical=True) or 1

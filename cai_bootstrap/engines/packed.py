@@ -11,6 +11,10 @@ from typing import Any
 
 import torch
 
+from cai_bootstrap.engines.measure import has_fast_bf16
+
+__all__ = ["PackedLinear", "has_fast_bf16", "is_supported", "multiply", "pack", "pack_layers"]
+
 _OPS = torch.ops.mkldnn
 
 
@@ -21,7 +25,7 @@ def is_supported(weight: torch.Tensor) -> bool:
 
 
 def pack(weight: torch.Tensor) -> torch.Tensor:
-    """A weight (outputs, inputs) in the kernels' own layout: an opaque tensor for `multiply`."""
+    """A weight (outputs, inputs) in the kernels' own layout: an opaque tensor for `multiply`, with rows of the same dtype."""
     packed: torch.Tensor = _OPS._reorder_linear_weight(weight.detach().contiguous(), None)
     return packed
 

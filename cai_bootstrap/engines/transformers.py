@@ -80,6 +80,7 @@ class TransformersEngine:
             "transformers": transformers.__version__,
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "num_packed_layers": self.num_packed,
+            "num_head_passes": self.head.num_passes,
         }
 
     def encode(self, text: str) -> list[int]:

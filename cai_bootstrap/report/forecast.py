@@ -200,6 +200,13 @@ def quantization_of(config: Config, device: str) -> str:
     return ("nf4" if device == "cuda" else "none") if wanted == "auto" else wanted
 
 
+def head_bytes(config: Config, machine: MachineConfig) -> int:
+    """Of each weight of the output layer in a training on a CPU; of another machine's processor the larger number is taken."""
+    wanted = config.train.head_dtype
+    rounded = wanted == "bfloat16" or (wanted == "auto" and machine.name == "auto" and measure.has_fast_bf16())
+    return 2 if rounded else 4
+
+
 def merge_device(config: Config, machine: MachineConfig) -> str:
     """Where the merge runs: `cpu` or `cuda`."""
     return machine.device if config.merge.device == "auto" else config.merge.device
@@ -237,6 +244,7 @@ def training_peak(config: Config, machine: MachineConfig, shape: ModelShape, wor
         shape,
         estimates.TrainSettings(
             dtype=dtype_of(config.engine, machine.device),
+            head_bytes=head_bytes(config, machine),
             device=machine.device,
             quantization=quantization_of(config, machine.device),
             lora=train.lora,

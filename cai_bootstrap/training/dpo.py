@@ -22,10 +22,10 @@ _LOSS_TYPES = ("sigmoid", "sft", "sigmoid_norm", "hinge", "ipo", "robust", "apo_
 class DpoTrainer(Resumable, DPOTrainer):
     """TRL's DPO trainer on ids that were made here, with this package's head and reference log-probabilities."""
 
-    def __init__(self, *, own_head: bool, **arguments: Any) -> None:
+    def __init__(self, *, own_head: bool, rounded_head: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
         if own_head:
-            self.install_head()
+            self.install_head(rounded_head)
 
     def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
         return dataset

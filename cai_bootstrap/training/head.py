@@ -90,19 +90,23 @@ def _scan_labels(
                 weights *= 1 - (logits / head.softcap) ** 2
             pulled = pulled * shrink + head.pull(tile, weights)
     normaliser = largest + total.log()
+    entropy, tops = (normaliser - dot / total)[row_of, 0], (own >= largest[row_of])[:, 0]
+    below = normaliser[row_of]
+    if head.is_rounded:  # the label's own logit as it is, in the normaliser too
+        rounded, own, top = own, head.logits_of(hidden[row_of], labels[:, None]), largest[row_of]
+        below = top + (total[row_of] - (rounded - top).exp() + (own - top).exp()).log()
     gradient = hidden.new_empty(0)
     if keep_gradient:
         slope: Any = 1 - (own / head.softcap) ** 2 if head.softcap else 1.0
         gradient = (slope * head.weight[labels] - (pulled / total)[row_of]).to(hidden.dtype)
-    entropy, tops = (normaliser - dot / total)[row_of, 0], (own >= largest[row_of])[:, 0]
-    return (own - normaliser[row_of])[:, 0], entropy, mean[row_of, 0], tops, gradient
+    return (own - below)[:, 0], entropy, mean[row_of, 0], tops, gradient
 
 
-def install(model: PreTrainedModel, prefix: FrozenPrefix | None = None) -> None:
+def install(model: PreTrainedModel, prefix: FrozenPrefix | None = None, *, rounded: bool = False) -> None:
     """Make `model(..., labels=…, fused_lm_head=True)` score labelled positions only, in place of TRL's own patch.
 
-    `model` is the one inside the PEFT wrapper. What `prefix` has computed is not computed again. Raises UserError for an output
-    layer that this head cannot read.
+    `model` is the one inside the PEFT wrapper. What `prefix` has computed is not computed again. `rounded` makes the products
+    with the output layer in bf16. Raises UserError for an output layer that this head cannot read.
     """
     config = model.config.get_text_config()
     scaled = unsupported_scales(config)
@@ -113,7 +117,7 @@ def install(model: PreTrainedModel, prefix: FrozenPrefix | None = None) -> None:
     output = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if not output.weight.is_floating_point() or output.weight.requires_grad:
         raise UserError("the output layer is quantized or trained: leave it out of train.lora.target_modules")
-    head = OutputLayer(model, differentiable=True)
+    head = OutputLayer(model, differentiable=True, rounded=rounded)
     pack_layers(model, output, differentiable=True)
     read = fused.fuse(model)
     plain = type(model).forward

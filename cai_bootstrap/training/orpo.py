@@ -19,10 +19,10 @@ from cai_bootstrap.training.resume import Resumable
 class OrpoTrainer(Resumable, ORPOTrainer):
     """TRL's ORPO trainer on ids that were made here, with this package's head."""
 
-    def __init__(self, *, own_head: bool, **arguments: Any) -> None:
+    def __init__(self, *, own_head: bool, rounded_head: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
         if own_head:
-            self.install_head()
+            self.install_head(rounded_head)
 
     @staticmethod
     def tokenize_row(row: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]

@@ -80,13 +80,13 @@ class Resumable:
         due, self.stop_requested = self.anywhere(due, self.stop_requested)
         return due, self.stop_requested
 
-    def install_head(self) -> None:
-        """Put this package's output layer, and its memory for frozen layers, into the trainer's model."""
+    def install_head(self, rounded: bool) -> None:
+        """Put this package's output layer, and its memory for frozen layers, into the trainer's model; see `head.install`."""
         trainer: Any = self
         model = trainer.model.get_base_model()
         if trainer.model.peft_config["default"].exclude_modules:
             self.prefix = FrozenPrefix(model)
-        head.install(model, self.prefix)
+        head.install(model, self.prefix, rounded=rounded)
 
     def require_going_on(self) -> None:
         """Raises Stopped when somebody has asked for it."""

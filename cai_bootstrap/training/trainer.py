@@ -16,6 +16,7 @@ from accelerate import PartialState
 from transformers import AutoTokenizer, PrinterCallback
 from transformers.trainer_utils import SchedulerType
 
+from cai_bootstrap.engines import packed
 from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.engines.failures import memory_told
 from cai_bootstrap.errors import UserError
@@ -91,8 +92,10 @@ class Training:
         build, make_arguments = METHODS[config["method"]]()
         prepare = backends.BACKENDS[config.get("backend", "peft")]
         prepared = prepare(model_folder, config, device=device, dtype=dtype, seed=seed, own_head=own_head, load=load)
+        self.has_rounded_head = prepared.own_head and _rounds_head(config, device, dtype)
         self.trainer = build(
             own_head=prepared.own_head,
+            rounded_head=self.has_rounded_head,
             model=prepared.model,
             args=make_arguments(_common(config, len(rows), seed, device, dtype), config, checkpoint_folder),
             data_collator=self.collator,
@@ -159,6 +162,7 @@ class Training:
             _save_adapter(trainer.model, self.folder / FINISHED, state)
         facts = summary.summarise(trainer, self.config["method"], self.config["quantization"])
         facts["backend"] = self.config.get("backend", "peft")
+        facts["head_dtype"] = "bfloat16" if self.has_rounded_head else facts["base_dtype"][0]
         facts["num_processes"] = trainer.num_processes
         facts["num_audited_batches"] = self.collator.num_audited
         facts["threads"] = torch.get_num_threads()
@@ -168,6 +172,14 @@ class Training:
     def stop(self) -> None:
         """End what is going on as soon as it is saved; it then raises Stopped. For a signal's handler."""
         self.trainer.stop_requested = True
+
+
+def _rounds_head(config: dict[str, Any], device: str, dtype: str) -> bool:
+    """Whether products with the output layer are made in bf16 though the model is in fp32."""
+    wanted = config.get("head_dtype", "auto")
+    if wanted == "auto":
+        return device == "cpu" and dtype == "float32" and packed.has_fast_bf16()
+    return bool(wanted == "bfloat16")
 
 
 def train(on_reference: OnDone | None = None, on_done: OnDone | None = None, **arguments: Any) -> tuple[Any, Any]:
