@@ -54,6 +54,12 @@ def parent_run(root: Path, run: str, stage: str) -> str:
     return str(config.get("parent_run") or run)
 
 
+def entry_of(root: Path, run: str, stage: str) -> dict[str, Any] | None:
+    """What a run's `run.json` holds on a stage; None where there is no such run, or it has not begun the stage."""
+    entry: dict[str, Any] | None = ((read_run(root, run) or {}).get("stages") or {}).get(stage)
+    return entry
+
+
 def outdated(root: Path, run: str) -> dict[str, str]:
     """By stage of a run that was trained on something that its parent's run no longer holds: the stage that was made anew.
 
@@ -143,7 +149,7 @@ def ancestry(root: Path, run: str, names: Sequence[str]) -> list[tuple[str, str,
     """
     found = []
     for name in reversed(names):
-        entry = ((read_run(root, run) or {}).get("stages") or {}).get(name)
+        entry = entry_of(root, run, name)
         if entry is not None:
             found.append((name, run, entry))
             run = parent_run(root, run, name)
@@ -172,7 +178,7 @@ def _nearest(root: Path, config: Config, names: Sequence[str]) -> Parent | None:
 
 def _gap(root: Path, config: Config, stage: str) -> Artifact | None:
     """What a stage was skipped for: the base model's figures on its suite."""
-    baseline = ((read_run(root, config.parent_run or config.run) or {}).get("stages") or {}).get("baseline") or {"steps": {}}
+    baseline = entry_of(root, config.parent_run or config.run, stages.CURRICULUM[0]) or {"steps": {}}
     step = f"{stages.load(stage).suite}-gap"
     return Store(root).find("baseline", step, baseline["steps"][step]) if step in baseline["steps"] else None
 
@@ -192,7 +198,7 @@ def _require_same_kind(config: Config, what: str, stage: str, artifact: Artifact
 def require_promoted(root: Path, config: Config, stage: str) -> dict[str, Any]:
     """What the run holds of a stage whose gate was passed, overridden, or skipped. Raises MissingArtifact."""
     run = config.parent_run or config.run
-    entry: dict[str, Any] = ((read_run(root, run) or {}).get("stages") or {}).get(stage) or {}
+    entry = entry_of(root, run, stage) or {}
     gate, anew = entry.get("gate"), outdated(root, run).get(stage)
     if anew is None and (entry.get("skipped") or (gate and (gate["passed"] or gate["override"]))):
         return entry

@@ -24,7 +24,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from cai_bootstrap.engines import head, packed
+from cai_bootstrap.engines import head, measure, packed
 from cai_bootstrap.engines.decoding import _draw, shared_prefix_length
 from cai_bootstrap.engines.engine import GenerationRequest
 from cai_bootstrap.engines.transformers import TransformersEngine
@@ -284,7 +284,7 @@ def test_any_tiling_of_the_vocabulary_gives_the_same(
     is_packed: bool,
 ) -> None:
     monkeypatch.setattr(head, "_TILE_TOKENS", tile)
-    monkeypatch.setattr(packed, "has_fast_bf16", lambda: False)
+    monkeypatch.setattr(measure, "has_fast_bf16", lambda: False)
     monkeypatch.setattr(plain_model.config, "final_logit_softcapping", softcap, raising=False)
     if not is_packed:
         monkeypatch.setattr(packed, "is_supported", lambda weight: False)
@@ -305,7 +305,7 @@ def test_any_tiling_of_the_vocabulary_gives_the_same(
     torch.testing.assert_close(found, logits.log_softmax(1).gather(1, wanted))
 
 
-if packed.has_fast_bf16():
+if measure.has_fast_bf16():
 
     @pytest.mark.parametrize("tile", [16, 48, 10**6])
     @pytest.mark.parametrize("num_kept", [1, 5, 64])

@@ -12,7 +12,7 @@ import torch
 from small_training import arguments, rows
 
 from cai_bootstrap.config import Quantization, TrainMethod
-from cai_bootstrap.engines.packed import has_fast_bf16
+from cai_bootstrap.engines.measure import has_fast_bf16
 from cai_bootstrap.errors import StepFailed, UserError
 from cai_bootstrap.training import order
 from cai_bootstrap.training.tokenise import encode_pairs

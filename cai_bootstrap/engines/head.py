@@ -4,9 +4,10 @@ For a small model the table is most of a step's memory traffic: 64 rows of Gemma
 written, and read again for the normaliser and for each choice. A tile stays in the cache, and is dropped when its largest
 entries and its share of the normaliser are taken.
 
-Where the processor multiplies bf16 natively, twice as fast as fp32, the next token is chosen in two passes: one in bf16 finds
-which entries can be the largest, and these are computed anew in fp32. So tokens and their logits are those of fp32, and of the
-normaliser only what rounding does to the small entries is left (Gemma 3 270M: 0.0014 nats, root mean square).
+Where the processor multiplies bf16 natively, twice as fast as fp32, the next token is chosen in two passes: one in bf16, whose
+logits are kept in two bytes each, finds which entries can be the largest, and these are computed anew in fp32. So tokens and
+their logits are those of fp32, and of the normaliser only what rounding does to the small entries is left (Gemma 3 270M:
+0.0014 nats, root mean square).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from cai_bootstrap.engines import packed
+from cai_bootstrap.engines import measure, packed
 
 _TILE_TOKENS = 16384
 """4 MiB of fp32 logits for 64 rows."""
@@ -74,7 +75,7 @@ class OutputLayer:
         self._tiles: list[_Tile] = []
         self._scout: list[torch.Tensor] = []
         """The tiles in bf16 for the first of two passes; none where there is one pass."""
-        has_scout = self.is_packed and not differentiable and self.bias is None and packed.has_fast_bf16()
+        has_scout = self.is_packed and not differentiable and self.bias is None and measure.has_fast_bf16()
         # One tile on a GPU, where many small products are slow.
         self.tile_tokens = size = _TILE_TOKENS if self.weight.device.type == "cpu" else len(self.weight)
         for start in range(0, len(self.weight), size):

@@ -11,10 +11,6 @@ from typing import Any
 
 import torch
 
-from cai_bootstrap.engines.measure import has_fast_bf16
-
-__all__ = ["PackedLinear", "has_fast_bf16", "is_supported", "multiply", "pack", "pack_layers"]
-
 _OPS = torch.ops.mkldnn
 
 

@@ -8,11 +8,10 @@ from typing import Any
 import cai_bootstrap
 from cai_bootstrap import stages
 from cai_bootstrap.config import Config
-from cai_bootstrap.lineage import ancestry, round_suffix
+from cai_bootstrap.lineage import ancestry, entry_of, round_suffix
 from cai_bootstrap.records import GateResult
 from cai_bootstrap.report.status import GATE_FILE, gate_word
 from cai_bootstrap.store.artifacts import Store
-from cai_bootstrap.store.run import read_run
 
 
 def model_card(config: Config) -> str:
@@ -54,6 +53,6 @@ def _gate(root: Path, stage: str, entry: dict[str, Any]) -> GateResult | None:
 
 
 def _base_facts(root: Path, run: str) -> dict[str, Any]:
-    steps = ((read_run(root, run) or {}).get("stages") or {}).get(stages.CURRICULUM[0], {}).get("steps", {})
+    steps = (entry_of(root, run, stages.CURRICULUM[0]) or {"steps": {}})["steps"]
     base = Store(root).find(stages.CURRICULUM[0], "base", steps["base"]) if "base" in steps else None
     return {} if base is None else dict(base.json("facts.json"))

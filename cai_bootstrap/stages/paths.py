@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from cai_bootstrap.engines import classifiers
 from cai_bootstrap.engines.session import Session
 from cai_bootstrap.errors import UserError
 from cai_bootstrap.evals import tasks
+from cai_bootstrap.records import HeldOutItem
 from cai_bootstrap.stages.stage import Stage, load_seeds, texts_in
 from cai_bootstrap.steps.critique import texts_of, write_critiques, write_originals, write_revisions
-from cai_bootstrap.steps.duplicates import content_words, quoted
+from cai_bootstrap.steps.duplicates import content_words, quotes
 from cai_bootstrap.steps.flawed import spelt
 from cai_bootstrap.steps.gather import gather_prompts
 from cai_bootstrap.steps.generate import draft_candidates, write_rejected
@@ -216,7 +218,7 @@ def constitutional_pairs(making: Making) -> Artifact:
 
     Each round is done by the model that the stage before taught it to (`stage.roles`).
     """
-    values = {"principles": texts_of(making.principles.principles), "examples": _critiques(making.config)}
+    values = {"principles": texts_of(making.principles.principles), "examples": _critiques(making.principles, making.config)}
     identity = making.config.engine.identity()
     judge = {"model": making.model_for("judge")}
     calibration = making.run("calibration", calibrate_critic, settings=identity, inputs=judge, values=values)
@@ -230,7 +232,7 @@ def _constitutional_answers(making: Making, calibration: Artifact) -> Answers:
     run, config = making.run, making.config
     seeds, sampled, c = making.seeds, config.engine.identity(), to_dict(config.stage)
     principles, size = texts_of(making.principles.principles), {"shard_size": c["responses"]["shard_size"], **sampled}
-    examples = _critiques(config)
+    examples = _critiques(making.principles, config)
     sampling = c["responses"]["sampling"]
 
     instructions = _instructions(making, making.model_for("prompts"))
@@ -304,16 +306,19 @@ def _reject_and_pair(making: Making, candidates: Artifact, kept: Artifact) -> Ar
 @functools.cache
 def heldout() -> list[str]:
     """The instructions of every held-out suite, in both splits, and what they quote: what no stage may train on."""
-    suites = [tasks.load_suite(name, split) for name in tasks.SUITE_SHA256 for split in tasks.SPLITS]
-    told = [item.instruction for suite in suites for item in suite]
-    return [*told, *(text for instruction in told for text in quoted(instruction))]
+    told = [item.instruction for item in _heldout_items()]
+    return [*told, *(text for instruction in told for text in quotes(instruction))]
 
 
 @functools.cache
 def _goals() -> list[str]:
     """The right revisions of the held-out drafts."""
-    suites = [tasks.load_suite(name, split) for name in tasks.SUITE_SHA256 for split in tasks.SPLITS]
-    return [goal for suite in suites for item in suite for goal in item.arguments.get("goals", ())]
+    return [goal for item in _heldout_items() for goal in item.arguments.get("goals", ())]
+
+
+def _heldout_items() -> Iterator[HeldOutItem]:
+    for name, split in itertools.product(tasks.SUITE_SHA256, tasks.SPLITS):
+        yield from tasks.load_suite(name, split)
 
 
 def principles_of(config: Config) -> Constitution:
@@ -323,14 +328,14 @@ def principles_of(config: Config) -> Constitution:
 
 def require_principles(config: Config) -> Constitution:
     """As `principles_of`. Raises UserError too, before any work, for worked critiques that the stage cannot be given."""
-    name = config.stage.name
+    name, principles = config.stage.name, principles_of(config)
     if name != stages.CURRICULUM[0] and stages.load(name).path is constitutional_pairs:
-        _critiques(config)
-    return principles_of(config)
+        _critiques(principles, config)
+    return principles
 
 
-def _critiques(config: Config) -> dict[str, list[list[str]]]:
-    worked = load_critiques(principles_of(config), config.stage.seeds)
+def _critiques(principles: Constitution, config: Config) -> dict[str, list[list[str]]]:
+    worked = load_critiques(principles, config.stage.seeds)
     return {id_: [list(dataclasses.astuple(critique)) for critique in given] for id_, given in worked.items()}
 
 

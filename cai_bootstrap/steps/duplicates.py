@@ -44,7 +44,7 @@ def shingles(text: str) -> set[str]:
     return {*words, *_neighbours(words)}
 
 
-def quoted(instruction: str) -> list[str]:
+def quotes(instruction: str) -> list[str]:
     """What an instruction quotes of three words or more."""
     return _QUOTED.findall(instruction)
 
@@ -54,7 +54,7 @@ def meets(index: DuplicateIndex, instruction: str, answer: str) -> bool:
 
     Texts of less than three words are left out: they stand everywhere.
     """
-    asked = [text for text in (instruction, *quoted(instruction)) if _tells(text)]
+    asked = [text for text in (instruction, *quotes(instruction)) if _tells(text)]
     return any(index.find(text) in ("exact", "near") for text in asked) or (_tells(answer) and index.find(answer) == "exact")
 
 

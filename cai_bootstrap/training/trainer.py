@@ -16,7 +16,7 @@ from accelerate import PartialState
 from transformers import AutoTokenizer, PrinterCallback
 from transformers.trainer_utils import SchedulerType
 
-from cai_bootstrap.engines import packed
+from cai_bootstrap.engines import measure
 from cai_bootstrap.engines.engine import OnDone
 from cai_bootstrap.engines.failures import memory_told
 from cai_bootstrap.errors import UserError
@@ -178,7 +178,7 @@ def _rounds_head(config: dict[str, Any], device: str, dtype: str) -> bool:
     """Whether products with the output layer are made in bf16 though the model is in fp32."""
     wanted = config.get("head_dtype", "auto")
     if wanted == "auto":
-        return device == "cpu" and dtype == "float32" and packed.has_fast_bf16()
+        return device == "cpu" and dtype == "float32" and measure.has_fast_bf16()
     return bool(wanted == "bfloat16")
 
 
