@@ -1,5 +1,6 @@
 """`Run.step`: found or computed, pointers, and what a changed configuration does to them."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,24 @@ def test_an_interrupted_step_goes_on_from_its_journal(tmp_path: Path) -> None:
     assert (whole.manifest["resumed"], whole.manifest["warnings"]) == (False, [])
 
 
+def test_seconds_are_those_of_all_attempts(tmp_path: Path) -> None:
+    """Of an attempt that ended early up to what it wrote last; what lies between two attempts counts for none."""
+    spent = 0.0
+    with Run(tmp_path, "default") as run:
+        for tried, fail_at in ((100.0, 2), (50.0, 1)):
+            SEEDS[:], FAIL_AT[:] = [], [fail_at]
+            with pytest.raises(RuntimeError, match="stopped"):
+                run.step("explicit", "drafts", sharded, settings={}, seed=7)
+            partial = next((tmp_path / "data/store/explicit").glob("*.partial"))
+            for path in partial.rglob("*"):  # as if it had lasted so long, and ended an hour ago
+                at = path.stat().st_mtime - 3600 - (tried if path.name == "attempt.json" else 0)
+                os.utime(path, (at, at))
+            spent += tried
+        FAIL_AT.clear()
+        resumed = run.step("explicit", "drafts", sharded, settings={}, seed=7)
+    assert spent <= resumed.manifest["seconds"] < spent + 30
+
+
 def make_work(folder: Path) -> Work:
     return Work("explicit", "drafts", "ab" * 32, folder, 1, {}, SilentProgress())
 
@@ -341,7 +360,7 @@ def test_a_failed_step_leaves_no_half_written_files(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="stopped"):
         fail()
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["attempt.json"]
 
 
 def test_committed_shards_are_read_back_one_after_the_other(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -220,7 +219,7 @@ class Run:
             # Folders are renamed into place whole, so this one was altered by somebody; what to do is for them to say.
             raise CorruptArtifact(f"{final} has no manifest: remove this folder and run the same command again")
         if not is_complete(partial, stage, name, digest):
-            resumed, started = partial.exists(), time.monotonic()
+            resumed = partial.exists()
             # The function gets copies: what it changes in them must not reach the manifest.
             seeded_by, shorter = self._before_growth(function, stage, name, facts)
             settings = _as_json(facts["settings"])
@@ -233,8 +232,7 @@ class Run:
                     raise full from error
                 raise
             manifest = {**facts, "stage": stage, "name": name, "digest": digest, **work.summary()}
-            # After a resume the seconds are those of the last attempt only, which `resumed` says.
-            manifest |= {"created_at": _now(), "seconds": round(time.monotonic() - started, 3), "resumed": resumed}
+            manifest |= {"created_at": _now(), "resumed": resumed}
             manifest |= {"code_revision": code_revision(), "libraries": library_versions()}
             if (manifest["engine"] or {}).get("scripted") or any(item.is_scripted for item in inputs.values()):
                 manifest["scripted"] = True  # whatever comes of a scripted text claims nothing, however it was made

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
@@ -32,8 +33,9 @@ from cai_bootstrap.store.provenance import canonical_json, digest, ordered_json
 DROPPED = "dropped.jsonl"
 _SHARDS = "shards"
 _STATE = "work.json"
+_ATTEMPT = "attempt.json"
 _CHECKPOINTS = "checkpoints"
-IN_PROGRESS_ONLY = frozenset({_SHARDS, JOURNAL, _STATE, _CHECKPOINTS})
+IN_PROGRESS_ONLY = frozenset({_SHARDS, JOURNAL, _STATE, _ATTEMPT, _CHECKPOINTS})
 """Entries of a partial folder that its artifact does not keep: their content is in the step's own files."""
 
 Rows = list[dict[str, Any]]
@@ -167,6 +169,7 @@ class Work:
 
         `seeded_by` is what shards' seeds come of, the step's digest unless given; `shorter` see `step`.
         """
+        self._began = time.monotonic()
         self.stage = stage
         self.name = name
         self.digest = digest
@@ -187,6 +190,7 @@ class Work:
         self._in_shard = False
         self._engines, self._warnings = self._read_state()
         self._earlier_engines = list(self._engines)
+        self._earlier_s = self._begin_attempt()
 
     @property
     def checkpoints(self) -> Path:
@@ -312,12 +316,13 @@ class Work:
         self._open_files.__exit__(kind, value, trace)
 
     def summary(self) -> dict[str, Any]:
-        """The manifest's num_records, engine and warnings."""
+        """The manifest's num_records, engine, warnings, and seconds of all attempts (see `_begin_attempt`)."""
         others = sum(count for file, count in self._num_rows.items() if file != DROPPED)
         return {
             "num_records": self._num_rows.get(RECORDS, others),
             "engine": self._engines[-1] if self._engines else None,
             "warnings": self._warnings,
+            "seconds": round(self._earlier_s + time.monotonic() - self._began, 3),
             **({} if self.shorter is None else {"grown_from": self.shorter.digest}),
         }
 
@@ -334,6 +339,25 @@ class Work:
         entry = JournalEntry(index, file, hashlib.sha256(data).hexdigest(), len(rows))
         self._journal.append(entry)
         self._committed[index] = entry
+
+    def _begin_attempt(self) -> float:
+        """Seconds that earlier attempts took, each up to what it wrote last; marks the begin of this one.
+
+        Both ends are times of files, which the volume's own clock gives: the next attempt may be another machine's.
+        """
+        mark = self.folder / _ATTEMPT
+        try:
+            earlier = read_sealed(mark, "")
+        except CorruptArtifact:
+            earlier = None
+            self._warnings.append(f"{_ATTEMPT} of an interrupted attempt was damaged: its seconds are not counted")
+        earlier_s = 0.0
+        if earlier is not None:
+            last_sign = max(path.stat().st_mtime for path in self.folder.rglob("*"))
+            earlier_s = earlier["seconds"] + last_sign - mark.stat().st_mtime
+        self._require_locks()
+        write_sealed(mark, {"seconds": round(earlier_s, 3)})
+        return earlier_s
 
     def _read_state(self) -> tuple[list[dict[str, Any]], list[str]]:
         try:
