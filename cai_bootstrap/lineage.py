@@ -43,6 +43,13 @@ def round_suffix(entry: Mapping[str, Any]) -> str:
     return gate.removeprefix("gate")
 
 
+def gate_of(root: Path, stage: str, entry: Mapping[str, Any]) -> Artifact | None:
+    """The gate that a run's entry on a stage records, its `gate.json` in it; None where there is none, or it was removed."""
+    if entry["gate"] is None or entry["skipped"]:
+        return None
+    return Store(root).find(stage, f"gate{round_suffix(entry)}", entry["gate"]["digest"])
+
+
 def answers_step(steps: Collection[str], suffix: str) -> str:
     """The name of the step that holds a stage's kept answers: of those that the safety filter let pass, where it ran."""
     return f"screened{suffix}" if f"screened{suffix}" in steps else f"kept{suffix}"

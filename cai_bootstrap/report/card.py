@@ -8,7 +8,7 @@ from typing import Any
 import cai_bootstrap
 from cai_bootstrap import stages
 from cai_bootstrap.config import Config
-from cai_bootstrap.lineage import ancestry, entry_of, round_suffix
+from cai_bootstrap.lineage import ancestry, entry_of, gate_of
 from cai_bootstrap.records import GateResult
 from cai_bootstrap.report.status import GATE_FILE, gate_word
 from cai_bootstrap.store.artifacts import Store
@@ -35,21 +35,13 @@ def model_card(config: Config) -> str:
         *(f"| {stage} | {run} | {gate_word(entry)} |" for stage, run, entry in way),
     ]
     for stage, _, entry in way:
-        result = _gate(root, stage, entry)
-        if result is not None:
+        if (gate := gate_of(root, stage, entry)) is not None:
+            result = GateResult.from_row(gate.json(GATE_FILE))
             lines += ["", f"## {stage}", ""]
             lines += [f"- {'passed' if check['passed'] else 'NOT passed'}: {check['reason']}" for check in result.checks]
             lines += [f"- override: {result.override}"] if result.override else []
             lines += [f"- warning: {text}" for text in result.warnings]
     return "\n".join(lines) + "\n"
-
-
-def _gate(root: Path, stage: str, entry: dict[str, Any]) -> GateResult | None:
-    """What a stage's gate found; None for a stage that was skipped, has not come to it, or whose gate was removed."""
-    if entry["gate"] is None or entry["skipped"]:
-        return None
-    found = Store(root).find(stage, f"gate{round_suffix(entry)}", entry["gate"]["digest"])
-    return None if found is None else GateResult.from_row(found.json(GATE_FILE))
 
 
 def _base_facts(root: Path, run: str) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from cai_bootstrap.errors import CorruptArtifact, MissingArtifact, UserError
-from cai_bootstrap.lineage import outdated, parent_run
+from cai_bootstrap.lineage import gate_of, outdated, parent_run
 from cai_bootstrap.records import GateResult
 from cai_bootstrap.stages import CURRICULUM
-from cai_bootstrap.store.artifacts import SCRIPTED, Store
+from cai_bootstrap.store.artifacts import SCRIPTED
 from cai_bootstrap.store.run import read_run, run_names
 
-GATE_STEP, GATE_FILE = "gate", "gate.json"
+GATE_FILE = "gate.json"
 STRICT_CHECK = "trained strict"
 """The gate's check that carries the strict rate with its interval."""
 _COLUMNS = ("run", "stage", "steps", "last step", "gate", "strict [95 %]", "needed")
@@ -70,9 +70,7 @@ def _describe_stage(root: Path, stage: str, entry: dict[str, Any]) -> dict[str, 
     warnings = list(entry.get("warnings", []))
     if gate is not None:
         try:
-            # A later round's gate has a name of its own.
-            step = next((name for name, found in entry["steps"].items() if found == gate["digest"]), GATE_STEP)
-            artifact = Store(root).find(stage, step, gate["digest"])
+            artifact = gate_of(root, stage, entry)
             if artifact is None:
                 error = "the gate's artifact is gone: run the stage again"
             else:

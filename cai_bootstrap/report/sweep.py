@@ -15,10 +15,11 @@ from cai_bootstrap.config import Config
 from cai_bootstrap.errors import CorruptArtifact, MissingArtifact
 from cai_bootstrap.evals.comparison import Comparison, compare_with_first
 from cai_bootstrap.evals.statistics import percent
-from cai_bootstrap.lineage import round_suffix
+from cai_bootstrap.lineage import gate_of, round_suffix
 from cai_bootstrap.records import EvalRecord, GateResult
 from cai_bootstrap.report import sections
 from cai_bootstrap.report.sections import Section
+from cai_bootstrap.report.status import GATE_FILE
 from cai_bootstrap.report.tables import difference_text, p_cell
 from cai_bootstrap.stages import CURRICULUM
 from cai_bootstrap.steps.decide import eval_records
@@ -140,10 +141,13 @@ def _of_entry(job: Job, stage: str, entry: dict[str, Any]) -> _Result:
     held = entry["gate"]
     if held is None:
         return _Result(gate="error", reasons=[f"run={job.run} holds no gate of {stage}"])
-    suffix = round_suffix(entry)
-    gate = _held(job, stage, f"gate{suffix}", held["digest"])
-    trained = _held(job, stage, f"eval{suffix}", gate.manifest["inputs"]["trained"])
-    checks = GateResult.from_row(gate.json("gate.json")).checks
+    gate = gate_of(job.root, stage, entry)
+    name = f"eval{round_suffix(entry)}"
+    trained = None if gate is None else Store(job.root).find(stage, name, gate.manifest["inputs"]["trained"])
+    if gate is None or trained is None:
+        gone = "gate" if gate is None else name
+        raise MissingArtifact(f"{stage}/{gone} of run={job.run} is gone: run the same command again")
+    checks = GateResult.from_row(gate.json(GATE_FILE)).checks
     missed = [check["reason"] for check in checks if not check["passed"]]
     records = eval_records(trained)
     if held["passed"]:
@@ -151,13 +155,6 @@ def _of_entry(job: Job, stage: str, entry: dict[str, Any]) -> _Result:
     if held["override"]:
         return _Result(gate="overridden", reasons=[f"overridden: {held['override']}", *missed], records=records)
     return _Result(gate="FAILED", reasons=missed, records=records)
-
-
-def _held(job: Job, stage: str, step: str, address: str) -> Artifact:
-    found = Store(job.root).find(stage, step, address)
-    if found is None:
-        raise MissingArtifact(f"{stage}/{step} of run={job.run} is gone: run the same command again")
-    return found
 
 
 def _work(jobs: Sequence[Job]) -> list[dict[str, Any]]:
