@@ -44,10 +44,13 @@ def round_suffix(entry: Mapping[str, Any]) -> str:
 
 
 def gate_of(root: Path, stage: str, entry: Mapping[str, Any]) -> Artifact | None:
-    """The gate that a run's entry on a stage records, its `gate.json` in it; None where there is none, or it was removed."""
-    if entry["gate"] is None or entry["skipped"]:
-        return None
-    return Store(root).find(stage, f"gate{round_suffix(entry)}", entry["gate"]["digest"])
+    """The gate that a run's entry on a stage records, its `gate.json` in it; None where there is none, or it was removed.
+
+    Found by its digest: a later round's has a name of its own, and so has the baseline's.
+    """
+    address = None if entry["gate"] is None else entry["gate"]["digest"]
+    step = next((name for name, found in entry["steps"].items() if found == address), None)
+    return None if address is None or step is None else Store(root).find(stage, step, address)
 
 
 def answers_step(steps: Collection[str], suffix: str) -> str:
