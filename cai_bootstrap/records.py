@@ -27,6 +27,12 @@ class Record:
 _FORM = re.compile(r"form (\w+),")
 
 
+def form_of(source: str) -> str:
+    """The form that a `Prompt.source` tells, empty where it was not made from a list."""
+    found = _FORM.match(source)
+    return found.group(1) if found else ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prompt(Record):
     """An instruction that a model is asked to follow."""
@@ -40,8 +46,7 @@ class Prompt(Record):
     @property
     def form(self) -> str:
         """The form that it was made as, empty for one that was not made from a list."""
-        found = _FORM.match(self.source)
-        return found.group(1) if found else ""
+        return form_of(self.source)
 
 
 @dataclass(frozen=True, kw_only=True)

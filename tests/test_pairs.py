@@ -126,6 +126,33 @@ def test_a_habit_is_rejected_only_where_it_is_worse(
     assert is_worse(Written(own, finish, 1), Answer("p", kind, instruction, chosen, 1.0)) == worse
 
 
+def test_a_misplaced_reply_is_one_to_a_message_of_another_sort(tmp_path: Path) -> None:
+    forms = ("good_news", "bad_news", "needs", "offers", "thanks")
+    rows = [
+        kept_row(n, "opener", f"Reply {n}.") | {"instruction_source": f"form {forms[n % 5]}, shard 0, seed 1"}
+        for n in range(40)
+    ]
+    rows += [kept_row(n, "answer") for n in range(40, 50)]
+    with Run(tmp_path, "r") as run:
+        pairs = list(iter_pairs(paired(run, rows, rejected_mix={"misplaced": 0.8, "off_topic": 0.2})))
+    misplaced = [pair for pair in pairs if pair.rejected_kind == "misplaced"]
+    assert [pair.kind for pair in misplaced] == ["opener"] * 40
+    form = {row["prompt_id"]: forms[n % 5] for n, row in enumerate(rows[:40])}
+    seen = {(form[pair.provenance["prompt_id"]], pair.provenance["rejected_source"].rpartition(" ")[2]) for pair in misplaced}
+    assert ("bad_news", "good_news") in seen
+    assert not seen & {("bad_news", "needs"), ("needs", "bad_news"), ("good_news", "offers"), ("offers", "good_news")}
+    assert not any(sort == other for sort, other in seen)
+
+
+def test_without_another_sort_a_reply_is_off_topic(tmp_path: Path) -> None:
+    rows = [kept_row(n, "opener", f"Reply {n}.") | {"instruction_source": "form thanks, shard 0, seed 1"} for n in range(9)]
+    with Run(tmp_path, "r") as run:
+        pairs = list(
+            iter_pairs(paired(run, [*rows, kept_row(9, "answer")], rejected_mix={"misplaced": 0.9, "echo": 0.1}, min_pairs=5))
+        )
+    assert all(pair.provenance["rejected_source"] == "answer to p009" for pair in pairs if pair.rejected_kind == "misplaced")
+
+
 def test_an_echo_says_what_the_instruction_says(tmp_path: Path) -> None:
     mix = {"echo": 1.0}
     rows = [

@@ -40,6 +40,17 @@ _BAD = re.compile(
 FORMS = (*_SORTS, *TOLD)
 
 
+_BOTH_FIT = ({"bad_news", "needs"}, {"good_news", "offers"})
+"""Sorts of which a reply to one may fit the other: «I'm sorry to hear that.», «That's great!»."""
+
+
+def differ(sort: str, other: str) -> bool:
+    """Whether a reply to a message of one sort is none to a message of the other; sorts outside of `FORMS` never differ."""
+    if sort == other or sort not in FORMS or other not in FORMS:
+        return False
+    return not any(sort in alike and other in alike for alike in _BOTH_FIT)
+
+
 def sort_of(message: str, supposed: str) -> str:
     """The sort of a message from the list of the `supposed` sort: that one, another one that its words tell, or "" for none.
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from cai_bootstrap import templates
-from cai_bootstrap.evals import english, forms
-from cai_bootstrap.records import Prompt
+from cai_bootstrap.evals import english, forms, messages
+from cai_bootstrap.records import Prompt, form_of
 from cai_bootstrap.steps.duplicates import content_words
 from cai_bootstrap.steps.filter import unfit_text
 from cai_bootstrap.steps.judge import answer_key
@@ -33,12 +33,15 @@ class Answer(NamedTuple):
     score: float
     wrong: tuple[tuple[str, str, bool], ...] = ()
     """(text, what is wrong with it, whether EOS is taught after it): what a step before made to be rejected."""
+    form: str = ""
+    """The list that its instruction was made from; of a message, its sort."""
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Answer:
         """A kept, constructed or revised row as an answer."""
         wrong = tuple((text, reason, eos) for text, reason, eos in row.get("wrong", ()))
-        return cls(row["prompt_id"], row["kind"], row["instruction"], row["text"], row["score"], wrong)
+        form = form_of(row.get("instruction_source", ""))
+        return cls(row["prompt_id"], row["kind"], row["instruction"], row["text"], row["score"], wrong, form)
 
 
 class Written(NamedTuple):
@@ -78,8 +81,11 @@ class Sources:
         self.rows, self.zero_shot, self.run_on, self.refusals = rows, zero_shot, run_on, refusals
         self.num_kinds = len({row.kind for row in rows})
         self._by_size: dict[tuple[str, int], list[Answer]] = {}
+        self._replies: dict[str, list[Answer]] = {}
         for row in rows:
             self._by_size.setdefault((row.kind, len(row.text.split())), []).append(row)
+            if asks_for(row.kind) == "respond":
+                self._replies.setdefault(row.form, []).append(row)
 
     def of_another_kind(self, kind: str, rng: random.Random) -> Answer:
         """A row of another kind, or any where there is only one."""
@@ -98,6 +104,11 @@ class Sources:
             if other.text != row.text and answer_key(other.text, other.instruction) != key:
                 return other
         return None
+
+    def to_another_sort(self, sort: str, rng: random.Random) -> Answer | None:
+        """A reply to a message of a sort whose replies do not fit this one, all such sorts alike; None where there is none."""
+        others = [replies for other, replies in self._replies.items() if messages.differ(sort, other)]
+        return rng.choice(rng.choice(others)) if others else None
 
 
 Negative = tuple[str, bool, str]
@@ -131,6 +142,14 @@ def _twin(row: Answer, sources: Sources, rng: random.Random) -> Negative:
     if other is None:
         return _off_topic(row, sources, rng)
     return templates.response(other.text), True, f"answer to {other.prompt_id} of the same kind"
+
+
+def _misplaced(row: Answer, sources: Sources, rng: random.Random) -> Negative:
+    """A good reply to a message of another sort: «That's wonderful!» to bad news."""
+    other = sources.to_another_sort(row.form, rng)
+    if other is None:
+        return _off_topic(row, sources, rng)
+    return templates.response(other.text), True, f"reply to {other.prompt_id}, {other.form}"
 
 
 def _rambling(row: Answer, sources: Sources, rng: random.Random) -> Negative:
@@ -192,6 +211,7 @@ NEGATIVES: dict[str, Callable[[Answer, Sources, random.Random], Negative]] = {
     "off_topic": _off_topic,
     "factual": _factual,
     "twin": _twin,
+    "misplaced": _misplaced,
     "rambling": _rambling,
     "broken_format": _broken_format,
     "refusal": _refusal,

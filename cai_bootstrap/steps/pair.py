@@ -240,8 +240,8 @@ def _cap_identical(rows: Sequence[Answer], share: float) -> list[int]:
 def _assign(
     rows: Sequence[Answer], mix: dict[str, float], made: Mapping[str, Collection[str]], rng: random.Random
 ) -> list[str]:
-    """A rejected kind for each row, in the shares of `mix`: wrong facts for rows that state one, and what the model itself
-    was asked to write (`made`: instructions by kind) where it did."""
+    """A rejected kind for each row, in the shares of `mix`: wrong facts for rows that state one, replies to other messages for
+    replies, and what the model itself was asked to write (`made`: instructions by kind) where it did."""
     unknown = [kind for kind in mix if kind not in NEGATIVES]
     if unknown:
         raise StepFailed(f"rejected kind {unknown[0]!r} is not known: write one of {', '.join(NEGATIVES)}")
@@ -249,6 +249,7 @@ def _assign(
     fitting = {
         **{kind: [i for i, row in enumerate(rows) if row.prompt_id in ids] for kind, ids in made.items()},
         "factual": [i for i, row in enumerate(rows) if asks_for(row.kind) in ("answer", "complete")],
+        "misplaced": [i for i, row in enumerate(rows) if asks_for(row.kind) == "respond"],
     }
     for kind, places in fitting.items():
         free = [i for i in places if kinds[i] is None]
