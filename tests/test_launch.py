@@ -16,7 +16,7 @@ import pytest
 from safetensors.torch import load_file
 from small_training import arguments
 from test_quantization import digests
-from test_training import stepped
+from test_train_step import stepped
 
 from cai_bootstrap.config import Launcher
 from cai_bootstrap.engines.child import Crew
