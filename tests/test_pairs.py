@@ -104,6 +104,7 @@ def test_pairs_follow_the_mix_and_teach_an_end_only_where_one_is(tmp_path: Path)
             assert pair.rejected_eos
     told = made.json("statistics.json")
     assert told["num_pairs"] == 200
+    assert made.manifest["num_records"] == 200  # what a plan reckons its training with
     assert told["rejected_kinds"] == dict(counts)
 
 

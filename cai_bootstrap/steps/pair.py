@@ -76,6 +76,7 @@ def make_pairs(
     new_pairs = _new_pairs(work, kept, rejected, _met(kept, heldout), constant, tally)
     work.drop([])
     write_pairs(work, _enough(itertools.chain(earlier_pairs, new_pairs), tally, work.settings["min_pairs"]))
+    work.record_rows(PAIRS, tally.num_pairs)
     work.write_json("statistics.json", tally.statistics())
 
 

@@ -274,6 +274,10 @@ class Work:
         self._require_locks()
         return open_atomic(self.folder / file)
 
+    def record_rows(self, file: str, num_rows: int) -> None:
+        """Tell how many rows a file has that was written by `open`, for the manifest's `num_records`."""
+        self._num_rows[file] = num_rows
+
     def record_engine(self, description: Mapping[str, Any]) -> None:
         """Put the engine that made the rows into the manifest; kept over a kill. A resumed step whose engine is another
         than before says so in its warnings.
