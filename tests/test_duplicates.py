@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai_bootstrap.evals import english
-from cai_bootstrap.steps.duplicates import DuplicateIndex, content_words, shingles
+from cai_bootstrap.stages import paths
+from cai_bootstrap.steps.duplicates import DuplicateIndex, content_words, meets, quotes, shingles
+from cai_bootstrap.steps.judgements import RULES
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 THRESHOLD = 0.7
@@ -193,3 +195,34 @@ def test_found_duplicates_do_not_depend_on_the_process(heldout: list[str]) -> No
         outputs.add(done.stdout)
     assert len(outputs) == 1
     assert "near" in outputs.pop()
+
+
+def test_quotes_are_what_stands_between_a_mark_and_the_next() -> None:
+    """Not what stands between two quotes: single words and pairs of them are quoted too."""
+    asked = 'A: "Dew." B: "Hovering in the air." Which of the two is the better answer to "What do bees drink?"?'
+    assert quotes(asked) == ["Hovering in the air.", "What do bees drink?"]
+
+
+def test_rules_are_no_held_out_texts() -> None:
+    """Stage 4's tasks and its suite quote the same few: with them as held-out texts a sixth of its pairs were dropped."""
+    told = paths.heldout()
+    assert not set(RULES.values()) & set(told)
+    assert all(text == text.strip() for text in told)
+
+
+@pytest.mark.parametrize(
+    ("instruction", "answer", "met"),
+    [
+        ("What is the capital of Kenya?", "Nairobi.", True),
+        ('Is "I lost my favourite umbrella on the bus today." a good sentence?', "Yes.", True),
+        ('Mend this: "Today I lost my favourite umbrella on a bus."', "Yes.", True),
+        ("What did you lose?", "I lost my favourite umbrella on the bus today.", True),
+        ("What did you lose?", "I lost my favourite umbrella.", False),
+        ('Is "A castle." a good title?', "Yes.", False),
+        ('Is "It is a castle." right?', "Write a castle.", False),
+    ],
+)
+def test_a_task_meets_what_it_asks_quotes_or_says(instruction: str, answer: str, met: bool) -> None:
+    index = DuplicateIndex(THRESHOLD)
+    index.add(KEPT)
+    assert meets(index, instruction, answer) == met

@@ -26,6 +26,7 @@ from cai_bootstrap.steps.flawed import spelt
 from cai_bootstrap.steps.gather import gather_prompts
 from cai_bootstrap.steps.generate import draft_candidates, write_rejected
 from cai_bootstrap.steps.judge import calibrate, judge_candidates
+from cai_bootstrap.steps.judgements import RULES
 from cai_bootstrap.steps.pair import iter_pairs, make_pairs
 from cai_bootstrap.steps.pilot import judge_pilot
 from cai_bootstrap.steps.prompts import make_instructions
@@ -305,9 +306,13 @@ def _reject_and_pair(making: Making, candidates: Artifact, kept: Artifact) -> Ar
 
 @functools.cache
 def heldout() -> list[str]:
-    """The instructions of every held-out suite, in both splits, and what they quote: what no stage may train on."""
+    """The instructions of every held-out suite, in both splits, and what they quote: what no stage may train on.
+
+    The rules that stage 4 asks about are no such texts: its tasks and its suite quote the same few.
+    """
     told = [item.instruction for item in _heldout_items()]
-    return [*told, *(text for instruction in told for text in quotes(instruction))]
+    rules = set(RULES.values())
+    return [*told, *(text for instruction in told for text in quotes(instruction) if text not in rules)]
 
 
 @functools.cache

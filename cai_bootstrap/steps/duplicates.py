@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,8 +32,6 @@ _SMALL = frozenset(
 NEAR_DUPLICATE = 0.7
 """Jaccard similarity of shingles from which two answers count as one."""
 _NONE = -1
-_QUOTED = re.compile(r'"([^"]* [^"]* [^"]*)"')
-"""A draft, an answer or a question inside an instruction; single words and pairs of them stand everywhere."""
 _NUM_WORDS_TOLD = 3
 
 
@@ -45,17 +42,24 @@ def shingles(text: str) -> set[str]:
 
 
 def quotes(instruction: str) -> list[str]:
-    """What an instruction quotes of three words or more."""
-    return _QUOTED.findall(instruction)
+    """What an instruction quotes of three words or more: a draft, an answer, a question."""
+    return [text for text in instruction.split('"')[1::2] if _tells(text)]
 
 
 def meets(index: DuplicateIndex, instruction: str, answer: str) -> bool:
     """Whether a task is (nearly) a text of `index`, quotes one, or is answered by the very words of one.
 
-    Texts of less than three words are left out: they stand everywhere.
+    Texts of less than three words are left out, and near ones of less than three that mean something: «Not for you.» stands
+    everywhere, and shares all that it means with «I am not sure.».
     """
-    asked = [text for text in (instruction, *quotes(instruction)) if _tells(text)]
-    return any(index.find(text) in ("exact", "near") for text in asked) or (_tells(answer) and index.find(answer) == "exact")
+    if any(_is_held(index, text) for text in (instruction, *quotes(instruction))):
+        return True
+    return _tells(answer) and index.find(answer) == "exact"
+
+
+def _is_held(index: DuplicateIndex, text: str) -> bool:
+    found = index.find(text) if _tells(text) else ""
+    return found == "exact" or (found == "near" and len(_meaning(text)) >= _NUM_WORDS_TOLD)
 
 
 def _tells(text: str) -> bool:

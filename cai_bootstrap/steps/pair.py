@@ -46,7 +46,7 @@ _SCHEMA = pa.schema(
 )
 
 
-@step(version=11)
+@step(version=12)
 def make_pairs(
     work: Work,
     *,
