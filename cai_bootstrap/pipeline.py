@@ -131,11 +131,14 @@ def bootstrap(
     if origin.evals:
         outcome.arms["parent"] = evaluate(step, session, config, "parent", parent, stage.suite, "trained", [])
     outcome.retained = {suite: outcome.trained for suite in origin.evals if suite == stage.suite}
+    before = {f"before_{suite}": records for suite, records in origin.evals.items()}
     for suite in [suite for suite in origin.evals if suite != stage.suite]:
         name, num_items = eval_step(suite, stage.suite, suffix), config.stage.gate.retention_items
         outcome.retained[suite] = evaluate(step, session, config, name, outcome.model, suite, "trained", [], num_items)
+        if _is_of_another_half(origin.evals[suite], config):
+            name = f"parent-{suite}"
+            before[f"before_{suite}"] = evaluate(step, session, config, name, parent, suite, "trained", [], num_items)
     told_of = {"pairs": pairs} if stage.decided_from_pairs else {}
-    before = {f"before_{suite}": records for suite, records in origin.evals.items()}
     after = {f"after_{suite}": records for suite, records in outcome.retained.items()}
     outcome.gate = step(
         f"gate{suffix}",
@@ -155,6 +158,11 @@ def bootstrap(
         inputs={"model": outcome.model, "base": outcome.base},
         values={"instructions": told[:: max(1, len(told) // config.eval.drift_items)]},
     )
+
+
+def _is_of_another_half(records: Artifact, config: Config) -> bool:
+    """Whether a parent was measured on other items: on `test`, where jobs on `dev` choose among its children."""
+    return records.is_made and records.manifest["values"]["split"] != config.eval.split
 
 
 def evaluate(

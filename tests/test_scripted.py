@@ -209,6 +209,20 @@ def test_help_names_it() -> None:
     assert "engine=transformers|vllm|ray|ray_vllm|scripted" in USAGE
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.slow
+def test_a_parent_that_was_measured_on_test_is_measured_anew_for_a_child_on_dev(tmp_path: Path) -> None:
+    words = [*WORDS, *SMALL, f"paths.root={tmp_path}"]
+    assert main(["stage=1", *words]) == 0
+    main(["stage=2", "run=tried", "parent_run=default", "eval.split=dev", *words])  # few items: its gate may go either way
+    with Run(tmp_path, "tried") as run:
+        gate = run.artifact("implicit", "gate")
+        assert gate is not None
+        measured = {name: run.artifact("implicit", name) for name in ("parent-explicit", "eval-explicit")}
+    assert [made.manifest["values"]["split"] for made in measured.values() if made is not None] == ["dev", "dev"]
+    assert "retention of explicit" in {check["name"] for check in gate.json("gate.json")["checks"]}
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.slow
 def test_stage_1_from_the_command_line_is_stamped_and_is_no_parent(
