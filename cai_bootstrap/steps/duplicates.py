@@ -50,7 +50,7 @@ def meets(index: DuplicateIndex, instruction: str, answer: str) -> bool:
     """Whether a task is (nearly) a text of `index`, quotes one, or is answered by the very words of one.
 
     Texts of less than three words are left out, and near ones of less than three that mean something: «Not for you.» stands
-    everywhere, and shares all that it means with «I am not sure.».
+    everywhere, and shares all that it means with «I will not answer.».
     """
     if any(_is_held(index, text) for text in (instruction, *quotes(instruction))):
         return True
