@@ -78,7 +78,7 @@ def construct_judgements(
     work.write_rows("records.jsonl", _judgements(work, left, shares, principles, rng))
 
 
-@step(version=8)
+@step(version=9)
 def construct_revisions(
     work: Work,
     *,

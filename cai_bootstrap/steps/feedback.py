@@ -7,7 +7,6 @@ import re
 
 from cai_bootstrap.evals import english
 from cai_bootstrap.steps.flawed import STARTS, Flaw, Flawed, capitalised, decapitalised
-from cai_bootstrap.steps.inflections import BASE, PAST, Clause, clause
 
 _ORDERS = frozenset(
     "bring call carry clean close come cook cut draw feed fetch fill find give go help hold hurry keep leave let listen "
@@ -35,10 +34,6 @@ _BEGINNINGS = ("Luckily", "Perhaps", "Maybe", "Of course", "In fact")
 """Words that any statement may begin with, whatever its tense."""
 _COLOURS = frozenset("red green blue yellow black white brown grey pink purple golden".split())
 _NO_COLOUR_AFTER = frozenset("is are was were be and or an in of turned turns painted looks looked not".split())
-_AUXILIARY = re.compile(r"\b(?:is|are|was|were|can|will)\b")
-_SUBJECT = re.compile(
-    r"(?:(?:The|My|Your|Our|His|Her|Their|This|That|These|Those|Some) (?:[a-z]+ ){1,2}|(?:It|He|She|We|They|You|There) )"
-)
 SYNONYMS = {
     "small": ("little", "tiny"), "large": ("big", "huge"), "huge": ("big", "very big"),
     "quick": ("fast", "swift"), "quickly": ("fast", "swiftly"), "ill": ("sick", "unwell"), "clever": ("smart", "bright"),
@@ -56,11 +51,24 @@ SYNONYMS = {
     "silly": ("foolish", "daft"), "dad": ("father", "daddy"),
 }  # fmt: skip
 """A word and two that may stand for it: the first always, the second mostly. Both go with «a», as the word does."""
-_ADVERBS = ("often", "usually", "sometimes", "also", "still", "really")
+_DAYS = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?"
+_SEASONS = "(?:spring|summer|autumn|winter)"
+_TAIL = re.compile(
+    r" (?:(?P<how>slowly|quickly|loudly|quietly|softly|carefully|gently|happily|sadly|neatly|warmly|patiently|politely|calmly)"
+    rf"|(?P<when>in the (?:morning|afternoon|evening)|at (?:night|noon|dawn|midnight)|on {_DAYS}"
+    rf"|in {_SEASONS}|every (?:day|week|month|year|morning|evening|night|summer|winter)|today|tomorrow|yesterday|tonight"
+    r"|(?:last|next|this) (?:night|week|month|year|morning|evening|summer|winter)))\.\Z"
+)
+_MIN_LEFT = 3
+_NO_END = frozenset(
+    "is are was were be a an the and or but of to with in on at for from by until very so too more as it that".split()
+)
+"""Words that want something behind them."""
 _FRAMES = ('{0}: "{1}"', 'Revise this and {2}: "{1}"', 'Apply the feedback and {2}: "{1}"', 'Change this and {2}: "{1}"')
 
 
-def _ask(rng: random.Random, family: str, request: str, draft: str, **what: object) -> Flawed:
+def ask(rng: random.Random, family: str, request: str, draft: str, **what: object) -> Flawed:
+    """The request on the draft, in one of its phrasings; `what` are further fields of `Flawed`."""
     instruction = rng.choice(_FRAMES).format(capitalised(request), draft, request)
     return Flawed(kind="feedback", family=family, instruction=instruction, draft=draft, request=request, **what)  # type: ignore[arg-type]
 
@@ -75,7 +83,7 @@ def _please(sentence: str, rng: random.Random) -> Flawed | None:
         return None
     request = rng.choice(("add please", "add the word please", "say please", "put a please in it"))
     revised, other = f"Please {decapitalised(sentence)}", f"{sentence[:-1]}, please."
-    return _ask(rng, "please", request, sentence, revised=revised, others=(other,))
+    return ask(rng, "please", request, sentence, revised=revised, others=(other,))
 
 
 def _swap(sentence: str, rng: random.Random) -> Flawed | None:
@@ -87,20 +95,20 @@ def _swap(sentence: str, rng: random.Random) -> Flawed | None:
     revised = re.sub(rf"\b({old}|{old.capitalize()})\b", lambda hit: new.capitalize() if hit[0][0].isupper() else new, sentence)
     old, new = (old.capitalize(), new.capitalize()) if old.endswith("day") else (old, new)
     frames = ("say {1} instead of {0}", "put {1} in place of {0}", "write {1}, not {0}", "replace {0} with {1}")
-    return _ask(rng, "swap", rng.choice(frames).format(old, new), sentence, revised=revised, gone=(old,))
+    return ask(rng, "swap", rng.choice(frames).format(old, new), sentence, revised=revised, gone=(old,))
 
 
 def _exclamation(sentence: str, rng: random.Random) -> Flawed | None:
     if not sentence.endswith("."):
         return None
     request = rng.choice(("end with an exclamation mark", "add an exclamation mark", "put an exclamation mark at the end"))
-    return _ask(rng, "exclamation", request, sentence, revised=f"{sentence[:-1]}!", ends="!")
+    return ask(rng, "exclamation", request, sentence, revised=f"{sentence[:-1]}!", ends="!")
 
 
 def _capitals(sentence: str, rng: random.Random) -> Flawed | None:
     revised = sentence.upper()
     request = rng.choice(("write it in capital letters", "put it in capital letters", "use only capital letters"))
-    return _ask(rng, "all_capitals", request, sentence, revised=revised, exact=(revised[:-1],))
+    return ask(rng, "all_capitals", request, sentence, revised=revised, exact=(revised[:-1],))
 
 
 def _begin(sentence: str, rng: random.Random) -> Flawed | None:
@@ -113,40 +121,29 @@ def _begin(sentence: str, rng: random.Random) -> Flawed | None:
         return None
     request = rng.choice(("begin with {}", "start with {}", "put {} at the front")).format(words)
     comma = "," if words in ("Luckily", "Of course", "In fact") else ""
-    return _ask(rng, "begin", request, sentence, revised=f"{words}{comma} {decapitalised(sentence)}", begins=words)
-
-
-def _auxiliary(sentence: str) -> tuple[str, str, str] | None:
-    """Subject, auxiliary and rest of a statement that surely has this order."""
-    subject, hits = _SUBJECT.match(sentence), list(_AUXILIARY.finditer(sentence))
-    if not is_statement(sentence) or not subject or len(hits) != 1 or hits[0].start() != subject.end():
-        return None
-    rest = sentence[hits[0].end() + 1 :]
-    said = set(english.plain(rest).split())
-    return None if said & {"not", "never", "no"} or "," in sentence else (subject[0].strip(), hits[0][0], rest)
-
-
-def _question(sentence: str, rng: random.Random) -> Flawed | None:
-    parts = _auxiliary(sentence)
-    if parts is None:
-        return None
-    subject, auxiliary, rest = parts
-    request = rng.choice(("make it a question", "turn it into a question", "ask it as a question"))
-    revised = f"{auxiliary.capitalize()} {decapitalised(subject)} {rest[:-1]}?"
-    return _ask(rng, "question", request, sentence, revised=revised, ends="?")
-
-
-def _negate(sentence: str, rng: random.Random) -> Flawed | None:
-    parts = _auxiliary(sentence)
-    if parts is None or set(english.plain(parts[2]).split()) & {"some", "always", "still", "already", "also"}:
-        return None
-    subject, auxiliary, rest = parts
-    negated = "cannot" if auxiliary == "can" else f"{auxiliary} not"
-    request = rng.choice(("put the word not into it", "make it negative", "say that it is not so"))
-    return _ask(rng, "negate", request, sentence, revised=f"{subject} {negated} {rest}")
+    return ask(rng, "begin", request, sentence, revised=f"{words}{comma} {decapitalised(sentence)}", begins=words)
 
 
 def _leave_out(sentence: str, rng: random.Random) -> Flawed | None:
+    return _without_tail(sentence, rng) or _without_word(sentence, rng)
+
+
+def _without_tail(sentence: str, rng: random.Random) -> Flawed | None:
+    """Without how or when it is, where that is said last and what stands before it is whole."""
+    hit = _TAIL.search(sentence)
+    if hit is None or not is_statement(sentence) or "," in sentence:
+        return None
+    left, tail = sentence[: hit.start()], hit[0][1:-1]
+    before = left.split()
+    if len(before) < _MIN_LEFT or before[-1] in _NO_END or not english.has_verb(left):
+        return None
+    what = "when it is" if hit["when"] else "how it is done"
+    words = "words" if " " in tail else "word"
+    request = rng.choice((f"leave out {what}", f"leave out the {words} {tail}", f"drop the {words} {tail}"))
+    return ask(rng, "leave_out", request, sentence, revised=f"{left}.", gone=(tail,))
+
+
+def _without_word(sentence: str, rng: random.Random) -> Flawed | None:
     words = sentence.split()
     for i, word in enumerate(words[1:-1], start=1):
         before, follows = words[i - 1].lower(), words[i + 1]
@@ -164,43 +161,8 @@ def _leave_out(sentence: str, rng: random.Random) -> Flawed | None:
         # It would have to be «an», or the comma of a list would be left over.
         if (before == "a" and follows[0] in "aeiou") or before.endswith(","):
             continue
-        return _ask(rng, "leave_out", request, sentence, revised=" ".join(words[:i] + words[i + 1 :]), gone=(word,))
+        return ask(rng, "leave_out", request, sentence, revised=" ".join(words[:i] + words[i + 1 :]), gone=(word,))
     return None
-
-
-def _person(sentence: str, rng: random.Random) -> Flawed | None:
-    first, said = sentence.split()[0], set(english.plain(sentence).split()[1:])
-    if first not in ("He", "She") or said & set("he she his her him hers himself herself".split()):
-        return None
-    new = "She" if first == "He" else "He"
-    frames = ("say {1} instead of {0}", "say it about a {2}, not a {3}")
-    kinds = ("woman", "man") if new == "She" else ("man", "woman")
-    request = rng.choice(frames).format(first.lower(), new.lower(), *kinds)
-    return _ask(rng, "person", request, sentence, revised=new + sentence[len(first) :], gone=(first.lower(),))
-
-
-def _past(sentence: str, rng: random.Random) -> Flawed | None:
-    parts = clause(sentence)
-    if parts is None or parts.is_past or parts.has_time:
-        return None
-    request = rng.choice(
-        ("put it into the past tense", "say that it was so before", "make it past", "tell it as something past")
-    )
-    return _ask(rng, "past", request, sentence, revised=parts.with_verb(parts.forms[PAST]), gone=_form(parts))
-
-
-def _future(sentence: str, rng: random.Random) -> Flawed | None:
-    parts = clause(sentence)
-    if parts is None or parts.has_time:
-        return None
-    request = rng.choice(("put it into the future tense", "say that it will be so", "make it future", "tell it with will"))
-    revised = parts.with_verb(f"will {parts.forms[BASE]}")
-    return _ask(rng, "future", request, sentence, revised=revised, gone=_form(parts))
-
-
-def _form(parts: Clause) -> tuple[str, ...]:
-    """What of a clause is no longer said in another tense: its verb, with its subject where the verb alone may come again."""
-    return (f"{parts.subject} {parts.verb}",) if parts.forms[BASE] in (parts.verb, "be") else (parts.verb,)
 
 
 def _other_word(sentence: str, rng: random.Random) -> Flawed | None:
@@ -212,18 +174,7 @@ def _other_word(sentence: str, rng: random.Random) -> Flawed | None:
     revised, other = (re.sub(rf"\b{word}\b", new, sentence) for new in SYNONYMS[word])
     frames = ("use another word for {}", "say it with a word that means the same as {}", "put another word in place of {}")
     request = rng.choice(frames).format(word)
-    return _ask(rng, "other_word", request, sentence, revised=revised, others=(other,), gone=(word,))
-
-
-def _add(sentence: str, rng: random.Random) -> Flawed | None:
-    parts = clause(sentence)
-    if parts is None or parts.has_time:
-        return None
-    adverb = rng.choice(_ADVERBS)
-    is_be = parts.forms[BASE] == "be"
-    revised = parts.with_verb(f"{parts.verb} {adverb}" if is_be else f"{adverb} {parts.verb}")
-    request = rng.choice(("add the word {}", "put the word {} into it", "add {} to it")).format(adverb)
-    return _ask(rng, "add", request, sentence, revised=revised)
+    return ask(rng, "other_word", request, sentence, revised=revised, others=(other,), gone=(word,))
 
 
 EDITS: dict[str, Flaw] = {
@@ -232,13 +183,7 @@ EDITS: dict[str, Flaw] = {
     "exclamation": _exclamation,
     "all_capitals": _capitals,
     "begin": _begin,
-    "question": _question,
-    "negate": _negate,
     "leave_out": _leave_out,
-    "person": _person,
-    "past": _past,
-    "future": _future,
     "other_word": _other_word,
-    "add": _add,
 }
 """For each family an edit that returns None where the sentence does not surely take it."""

@@ -1,7 +1,7 @@
 """Known flaws put into sound sentences: by kind and family. Pure: the given `random.Random` decides everything.
 
 The sound sentence is the right revision, so no model has to judge one. What makes the flaws is in `mistakes` (to be fixed),
-`unclear` (to be said more clearly) and `feedback` (to be applied); answers that dodge their question are made here.
+`unclear` (to be said more clearly) `feedback` and `retelling` (to be applied); answers that dodge their question are made here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from cai_bootstrap.evals import english
 from cai_bootstrap.steps.feedback import EDITS
 from cai_bootstrap.steps.flawed import Flaw, Flawed
 from cai_bootstrap.steps.mistakes import MISTAKES
+from cai_bootstrap.steps.retelling import RETELLINGS
 from cai_bootstrap.steps.unclear import UNCLEAR
 
 _DODGES = {
@@ -28,7 +29,7 @@ _HELPFUL = (
     'Give a better answer to "{0}" than this: "{1}"',
 )
 
-FLAWS: dict[str, dict[str, Flaw]] = {"fix": MISTAKES, "clearer": UNCLEAR, "feedback": EDITS}
+FLAWS: dict[str, dict[str, Flaw]] = {"fix": MISTAKES, "clearer": UNCLEAR, "feedback": EDITS | RETELLINGS}
 """By kind and family: what makes a flawed sentence of a sound one. `helpful` needs a question too: `dodge`."""
 
 

@@ -25,12 +25,29 @@ LONG = {
     "because": "owing to the fact that", "if": "in the case that", "nearly": "in almost every way",
     "always": "at any and every time", "when": "at the moment at which", "quickly": "in a quick manner",
     "slowly": "in a slow manner", "use": "make use of", "helps": "is of help to", "daily": "on each and every day",
+    "near": "in the vicinity of", "before": "at a time before", "after": "at a time after", "under": "in a place under",
+    "behind": "in a place behind", "between": "in the space between", "today": "on this very day", "here": "in this place",
+    "often": "on a large number of occasions", "soon": "in a short while from now", "must": "must of necessity",
+    "now": "at the present moment", "never": "never at any time", "sometimes": "on some occasions", "again": "once more again",
+    "usually": "in the usual case", "together": "together with one another", "loudly": "in a loud manner",
+    "quietly": "in a quiet manner", "carefully": "with a great deal of care", "suddenly": "all at once and suddenly",
+    "everywhere": "in each and every place", "sleeps": "is in a state of sleep",
 }  # fmt: skip
 """A word, and more words that say no more."""
 FRAMING = (
     "It is a fact that ", "What I want to say is that ", "There is no doubt that ", "I would like to point out that ",
     "It should be noted that ", "The truth of the matter is that ", "I have to say that ", "It can be said that ",
 )  # fmt: skip
+_LOOK = re.compile(
+    r"\b(The|the|A|a|my|My|your|his|her|our|their|this) "
+    r"(young|small|big|little|tall|new|red|green|blue|yellow|black|white|brown|dark|cold|warm|wet|dry|long|short|high|round|quiet"
+    r"|happy|kind|rich|poor|strong|clean|heavy|soft) ([bcdfgjklmnpqrstvwyz][a-z]+[a-rt-z])"
+    r"(?=[.!]| (?:is|was|in|on|at|under|near|behind|by|with|from|has|had|sat|stood|ran|came|likes|lives|sleeps)\b)"
+)
+"""An article or owner, an adjective, and a noun for one behind which its phrase ends."""
+_MORE = frozenset(("very", "so", "too", "as", "more"))
+_FRAMED_SHARE = 0.25
+"""Of the sentences that nothing else makes wordy, those that get a frame: nearly all would, and a task has one shape then."""
 _SUBJECTS = frozenset(
     "the a an my your his her our their this that these those i it he she we they you there many most all each".split()
 )
@@ -106,13 +123,33 @@ def _false_start(sentence: str, rng: random.Random) -> Flawed | None:
 
 
 def _wordy(sentence: str, rng: random.Random) -> Flawed | None:
+    ways = [_long_word, _long_look]
+    rng.shuffle(ways)
+    return next((made for way in (*ways, _framed) if (made := way(sentence, rng)) is not None), None)
+
+
+def _long_word(sentence: str, rng: random.Random) -> Flawed | None:
     words = sentence[:-1].split()
-    long = [i for i, word in enumerate(words) if i and word in LONG and words.count(word) == 1]
-    if long and rng.random() < 0.5:
-        i = rng.choice(long)
-        draft = " ".join([*words[:i], LONG[words[i]], *words[i + 1 :]]) + sentence[-1]
-        return _ask(rng, "wordy", draft, sentence, gone=(LONG[words[i]],))
-    if not is_statement(sentence) or words[0].lower() not in _SUBJECTS:
+    long = [i for i, word in enumerate(words) if word in LONG and words[i - 1] not in _MORE and i and words.count(word) == 1]
+    if not long:
+        return None
+    i = rng.choice(long)
+    draft = " ".join([*words[:i], LONG[words[i]], *words[i + 1 :]]) + sentence[-1]
+    return _ask(rng, "wordy", draft, sentence, gone=(LONG[words[i]],))
+
+
+def _long_look(sentence: str, rng: random.Random) -> Flawed | None:
+    """«The man that is old» for «the old man»."""
+    hits = list(_LOOK.finditer(sentence))
+    if not hits:
+        return None
+    hit = rng.choice(hits)
+    draft = f"{sentence[: hit.start()]}{hit[1]} {hit[3]} that is {hit[2]}{sentence[hit.end() :]}"
+    return _ask(rng, "wordy", draft, sentence, gone=(f"that is {hit[2]}",))
+
+
+def _framed(sentence: str, rng: random.Random) -> Flawed | None:
+    if not is_statement(sentence) or sentence.split()[0].lower() not in _SUBJECTS or rng.random() > _FRAMED_SHARE:
         return None
     frame = rng.choice(FRAMING)
     return _ask(rng, "wordy", frame + decapitalised(sentence), sentence, gone=(english.plain(frame),))
