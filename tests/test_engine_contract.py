@@ -7,6 +7,8 @@ a word is a token.
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -234,6 +236,26 @@ def test_many_long_prompts_are_drawn_from_as_each_alone(engine: Engine) -> None:
     requests = [GenerationRequest(prompt=p, max_tokens=6, temperature=1.0, seed=n) for n, p in enumerate(prompts)]
     together = [made.token_ids for made in engine.generate(requests)]
     assert together == [engine.generate([request])[0].token_ids for request in requests]
+
+
+@RUN_A_MODEL
+@pytest.mark.parametrize(("top_k", "top_p"), [(1, 1.0), (3, 1.0), (64, 0.3), (5, 0.5), (64, 1e-6)])
+def test_what_is_drawn_is_of_the_likeliest(engine: Engine, folder: Path, top_k: int, top_p: float) -> None:
+    temperature = 1.5
+    model = AutoModelForCausalLM.from_pretrained(str(folder))
+    with torch.no_grad():
+        logits = model(torch.tensor([engine.encode(PROMPTS[0])])).logits[0, -1]
+    likeliest = (logits / temperature).topk(top_k)
+    probabilities = likeliest.values.softmax(0)
+    # Top-p comes after temperature and top-k, and counts what is left of them.
+    kept = probabilities.cumsum(0) - probabilities < top_p
+    may_be, shares = likeliest.indices[kept].tolist(), (probabilities[kept] / probabilities[kept].sum()).tolist()
+    drawn = GenerationRequest(prompt=PROMPTS[0], max_tokens=1, temperature=temperature, top_k=top_k, top_p=top_p)
+    made = engine.generate([dataclasses.replace(drawn, seed=seed) for seed in range(200)])
+    counts = collections.Counter(each.token_ids[0] for each in made)
+    assert set(counts) <= set(may_be)
+    for token, share in zip(may_be, shares, strict=True):  # within four standard errors
+        assert abs(counts[token] / 200 - share) <= 4 * (share * (1 - share) / 200) ** 0.5 + 1e-9
 
 
 @RUN_A_MODEL

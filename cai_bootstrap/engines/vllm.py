@@ -70,6 +70,7 @@ class VllmEngine:
         import vllm
 
         from cai_bootstrap.engines.forced import Forced
+        from cai_bootstrap.engines.nucleus import Nucleus
 
         config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
         longest = int(config.get_text_config().max_position_embeddings)
@@ -88,7 +89,7 @@ class VllmEngine:
             enable_prefix_caching=True,
             disable_log_stats=True,
             trust_remote_code=False,
-            logits_processors=[Forced],
+            logits_processors=[Forced, Nucleus],
             seed=0,
             **(
                 {
@@ -192,12 +193,16 @@ class VllmEngine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
+        from cai_bootstrap.engines.nucleus import TOP_K_TOP_P
+
         request = row.request
         asked = request.stop_when is not None
+        drawn: dict[str, Any] = {"top_k": request.top_k, "top_p": request.top_p}
+        if self._device == "cpu":  # see `nucleus`; on a GPU vLLM has kernels for it
+            drawn = {"extra_args": {TOP_K_TOP_P: (request.top_k, request.top_p)}} if request.temperature else {}
         settings = SamplingParams(
             temperature=request.temperature,
-            top_k=request.top_k,
-            top_p=request.top_p,
+            **drawn,
             seed=(request.seed + len(row.tokens)) % _MAX_SEED,
             max_tokens=request.max_tokens - len(row.tokens),
             stop=list(request.stop) or None,
