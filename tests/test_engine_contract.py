@@ -23,17 +23,21 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from cai_bootstrap import engines
+from cai_bootstrap.__main__ import compose, to_config
 from cai_bootstrap.config import EngineConfig, RayConfig, VllmConfig
+from cai_bootstrap.engines.base_models import prepare
 from cai_bootstrap.engines.engine import Engine, Generation, GenerationRequest, place_of_stop
 from cai_bootstrap.engines.failures import Guarded
 from cai_bootstrap.engines.scripted import ScriptedEngine
 from cai_bootstrap.engines.tokens import load_tokenizer
 from cai_bootstrap.errors import RecordError
 
-# Those that run the model come first: a parameter has one place for all tests, and each engine is started once.
-MODELS = ["transformers", *(name for name in ("vllm", "ray") if importlib.util.find_spec(name))]
-NAMES = [*MODELS, "scripted"]
-RUN_A_MODEL = pytest.mark.parametrize("engine", [pytest.param(name, marks=pytest.mark.slow) for name in MODELS], indirect=True)
+TINY, REAL = "tiny-random", "gemma-3-270m"
+# Those that run a model come first: a parameter has one place for all tests, and each engine is started once.
+RUN = [(name, TINY) for name in ("transformers", *(name for name in ("vllm", "ray") if importlib.util.find_spec(name)))]
+RUN += [(name, REAL) for name, _ in RUN if name == "vllm"]
+CASES = [pytest.param(case, marks=pytest.mark.slow, id="-".join(case)) for case in [*RUN, ("scripted", TINY)]]
+RUN_A_MODEL = pytest.mark.parametrize("case", CASES[:-1], indirect=True)
 PROMPTS = ["0. the sun rises", "1. a cat says", "2. äöü 東京 🎉", "3. Instruction: Say hello.\nResponse:", "4. x"]
 LENGTH = 24
 """Tokens of the greedy texts."""
@@ -61,11 +65,16 @@ def ask(engine: Engine, prompt: str, **changes: Any) -> Generation:
     return made
 
 
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """An engine, and the model that it has."""
+    name, model = request.param
+    return name, model
+
+
 @pytest.fixture(scope="module")
-def folder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with louder layers, so that it does not repeat itself; one of the tokens that it writes after the last
-    prompt, and nowhere else, ends a text too.
-    """
+def tiny(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with louder layers, so that it does not repeat itself."""
     target = tmp_path_factory.mktemp("contract") / "model"
     shutil.copytree(tiny_model, target)
     model = AutoModelForCausalLM.from_pretrained(str(target))
@@ -74,6 +83,19 @@ def folder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             if ".post_" in name:
                 weight.add_(10.0)
     model.save_pretrained(str(target))
+    return ending_and_short(target)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real 270M model."""
+    target = tmp_path_factory.mktemp("real-model")
+    prepare(to_config(compose(["stage=explicit", f"model={REAL}"])).model, target, lambda line: None)
+    return ending_and_short(target)
+
+
+def ending_and_short(target: Path) -> Path:
+    """`target`, where one of the tokens that its model writes after the last prompt, and nowhere else, ends a text too."""
     plain = start("transformers", target)
     written = [ask(plain, prompt).token_ids for prompt in PROMPTS]
     plain.close()
@@ -90,15 +112,22 @@ def folder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def folder(request: pytest.FixtureRequest, case: tuple[str, str]) -> Path:
+    """The model's files."""
+    found: Path = request.getfixturevalue({TINY: "tiny", REAL: "real"}[case[1]])
+    return found
+
+
+@pytest.fixture(scope="module")
 def plain(folder: Path) -> Iterator[Engine]:
     engine = start("transformers", folder)
     yield engine
     engine.close()
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in NAMES])
-def engine(request: pytest.FixtureRequest, folder: Path) -> Iterator[Engine]:
-    engine = start(request.param, folder)
+@pytest.fixture(scope="module")
+def engine(case: tuple[str, str], folder: Path) -> Iterator[Engine]:
+    engine = start(case[0], folder)
     yield engine
     engine.close()
 
@@ -165,12 +194,14 @@ def test_behind_special_tokens_comes_what_the_model_says_behind_their_text(engin
 
 
 @RUN_A_MODEL
-def test_greedy_texts_are_the_same(engine: Engine, plain: Engine, counted: Callable[[str], None]) -> None:
+def test_greedy_texts_are_the_same(
+    engine: Engine, plain: Engine, case: tuple[str, str], counted: Callable[[str], None]
+) -> None:
     requests = [GenerationRequest(prompt=prompt, max_tokens=LENGTH) for prompt in PROMPTS]
     ours, theirs = engine.generate(requests), plain.generate(requests)
     pairs = [pair for a, b in zip(ours, theirs, strict=True) for pair in zip(a.token_ids, b.token_ids, strict=False)]
     same = sum(a == b for a, b in pairs)
-    counted(f"{engine.description['engine']}: {same} of {len(pairs)} greedy tokens are those of transformers")
+    counted(f"{case[0]}, {case[1]}: {same} of {len(pairs)} greedy tokens are those of transformers")
     assert same == len(pairs)
     for a, b in zip(ours, theirs, strict=True):
         assert (a.text, a.finish, a.token_ids, a.num_prompt_tokens) == (b.text, b.finish, b.token_ids, b.num_prompt_tokens)
