@@ -101,6 +101,25 @@ if HAS_RAY:
         with pytest.raises(UserError, match=told):
             connect("auto", None)
 
+    @pytest.mark.parametrize("said", ["Starting Ray client server failed. See it.", "Proxy failed to Connect to backend!"])
+    def test_a_cluster_that_starts_no_server_for_a_client_is_asked_three_times(
+        monkeypatch: pytest.MonkeyPatch, said: str
+    ) -> None:
+        failures = [ConnectionAbortedError(said)] * 5
+
+        def start(**_: Any) -> None:
+            if failures:
+                raise failures.pop()
+
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "init", start)
+        told = r"^engine\.ray\.address=auto: it started no server for this client in 3 attempts.*TIMEOUT_S=180"
+        with pytest.raises(UserError, match=told):
+            connect("auto", None)
+        assert len(failures) == 2
+        connect("auto", None)
+        assert not failures
+
     @pytest.fixture(scope="module")
     def cluster() -> Iterator[None]:
         ray.shutdown()

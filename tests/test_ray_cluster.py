@@ -52,6 +52,8 @@ if importlib.util.find_spec("ray"):
     @pytest.fixture(scope="module")
     def running() -> Iterator[dict[str, str]]:
         """A cluster of two cores as `ray start` leaves it: by the way to join it its address."""
+        # Beside other tests the server of a client takes more than Ray's 30 seconds at times.
+        patient = {**environment(), "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180"}
         host, (port, client_port) = ray.util.get_node_ip_address(), free_ports(2)
         words = [f"--port={port}", f"--ray-client-server-port={client_port}", "--min-worker-port=0", "--max-worker-port=0"]
         words += ["--num-cpus=2", "--include-dashboard=false", "--dashboard-agent-listen-port=0", "--disable-usage-stats"]
@@ -69,9 +71,7 @@ if importlib.util.find_spec("ray"):
             ]
             with (
                 log.open("w") as told,
-                subprocess.Popen(
-                    command, env=environment(), stdout=told, stderr=subprocess.STDOUT, start_new_session=True
-                ) as head,
+                subprocess.Popen(command, env=patient, stdout=told, stderr=subprocess.STDOUT, start_new_session=True) as head,
             ):
                 try:
                     deadline = time.monotonic() + 120

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import queue
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +30,11 @@ _RETRIES = 2
 """How often what a worker died on is tried again before it counts as that record's fault."""
 _REACH_S = 5.0
 _AUTH_MODE = "RAY_AUTH_MODE"
+_NO_SERVER = ("Starting Ray client server failed", "Proxy failed to Connect to backend")
+"""A cluster says so of the process that it starts for each client: it ended while it was forked, or took too long."""
+_JOINS = 3
+"""How often a cluster is asked for it."""
+_PATIENCE = "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S"
 
 
 class _Worker:
@@ -122,7 +128,7 @@ def connect(address: str | None, num_cpus: int | None, *, key: str = "engine.ray
     """Join the cluster, or start one on this machine, which counts as having `num_cpus` cores, or as many as it has.
 
     `shows_output`: what workers print is printed here. Raises UserError, with the `key` of the configuration, where nothing
-    answers at the address.
+    answers at the address, or the cluster there started no server for this client in three attempts.
     """
     import ray
 
@@ -131,17 +137,29 @@ def connect(address: str | None, num_cpus: int | None, *, key: str = "engine.ray
     require_reachable(address, key)
     local: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False}
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=shows_output,
-            logging_level="ERROR",
-            **({} if address else local),
-        )
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        # One that began where Ray has run before asks for a token, and who names its address shows none by default.
-        token = f"; if it asks for a token, set {_AUTH_MODE}=token" if address and _AUTH_MODE not in os.environ else ""
-        raise UserError(f"{_lost(address, key)}{token} ({error})") from error
+    for left in reversed(range(_JOINS)):
+        try:
+            ray.init(
+                address=address or "local",
+                log_to_driver=shows_output,
+                logging_level="ERROR",
+                **({} if address else local),
+            )
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            if not any(known in str(error) for known in _NO_SERVER):
+                raise _unreached(address, key, error) from error
+            if not left:
+                told = f"it started no server for this client in {_JOINS} attempts: if it is busy, start it with"
+                raise UserError(f"{key}={address}: {told} {_PATIENCE}=180, where Ray waits for 30 seconds ({error})") from error
+            print(f"{key}={address}: it started no server for this client; trying again", file=sys.stderr, flush=True)
+        else:
+            return
+
+
+def _unreached(address: str | None, key: str, error: Exception) -> UserError:
+    # A cluster that began where Ray has run before asks for a token, and who names its address shows none by default.
+    token = f"; if it asks for a token, set {_AUTH_MODE}=token" if address and _AUTH_MODE not in os.environ else ""
+    return UserError(f"{_lost(address, key)}{token} ({error})")
 
 
 def _require_room(own: RayConfig) -> None:
